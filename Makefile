@@ -1,0 +1,62 @@
+# Two commands suffice: `make demo` and `make test`. Everything runs in .venv, made from requirements.lock.
+
+# The first Python on the path that fits; name another with `make PYTHON=... demo`.
+FITS = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+PYTHON = $(shell for python in python3 python3.12 python3.11; do \
+    $$python -c '$(FITS)' > /dev/null 2>&1 && echo $$python && break; done)
+CORES = all
+CONFIG = config/config.yaml
+TESTS = tests
+
+READY = .venv/.ready
+IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
+SNAKEMAKE = $(IN_VENV) snakemake --cores $(CORES) --configfile $(CONFIG) --rerun-incomplete
+
+.DEFAULT_GOAL = help
+.PHONY: help demo test lint format clean lock pretrain report bench
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
+	@echo 'Variables: CORES=$(CORES) CONFIG=$(CONFIG) TESTS=$(TESTS) PYTHON=<3.11 or 3.12>'
+
+# Written last, so that a failed installation is taken up again.
+$(READY): requirements.lock
+	@test -n "$(PYTHON)" || { echo 'Python 3.11 or 3.12 is needed: make PYTHON=/path/to/python3.11 ...'; exit 1; }
+	@$(PYTHON) -c '$(FITS)' || { echo '$(PYTHON) is not Python 3.11 or 3.12'; exit 1; }
+	rm -f $@
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	touch $@
+
+demo: $(READY) ## set up, then every table and figure of the default configuration
+	$(IN_VENV) python workflow/scripts/unlock.py
+	$(SNAKEMAKE) all_figures
+
+test: $(READY) ## set up, then every test (a part: TESTS=tests/unit)
+	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest $(TESTS)
+
+lint: $(READY) ## check style
+	$(IN_VENV) ruff check .
+	$(IN_VENV) ruff format --check .
+	$(IN_VENV) snakefmt --check Snakefile workflow/rules
+	$(IN_VENV) snakemake --lint
+
+format: $(READY) ## put into style
+	$(IN_VENV) ruff check --fix .
+	$(IN_VENV) ruff format .
+	$(IN_VENV) snakefmt Snakefile workflow/rules
+
+clean: ## remove the results, nothing else
+	rm -rf results report.html
+
+lock: $(READY) ## resolve the pins of pyproject.toml into requirements.lock and envs/
+	$(IN_VENV) python workflow/scripts/lock_environments.py
+
+pretrain: $(READY) ## rebuild the model organisms from scratch
+	$(SNAKEMAKE) pretrain
+
+report: $(READY) ## the figures of finished results on one page, report.html
+	$(SNAKEMAKE) --report report.html all_figures
+
+bench: $(READY) ## time warm starts and the streamed thresholds
+	for bench in tests/bench/*.py; do $(IN_VENV) OMP_NUM_THREADS=1 python "$$bench" || exit 1; done
