@@ -1,0 +1,73 @@
+"""The configuration's own documentation does not drift, and its errors say what is allowed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+import document_config
+from junkdna.config import ConfigError, read_catalog, read_settings, read_yaml
+from support import PROJECT
+
+
+def test_schemas_and_reference_are_what_the_models_say() -> None:
+    for path, text in document_config.render(PROJECT / "config").items():
+        assert path.read_text() == text, f"{path.name} has drifted: run `make docs`"
+
+
+def test_every_key_is_explained_or_named_after_what_it_is(tmp_path: Path) -> None:
+    text = (PROJECT / "config/README.md").read_text()
+    for key in ("warm_start", "mirror", "untrained_twin_of", "n_options", "prunable_exclude"):
+        assert f"| `{key}` |" in text
+
+
+def task(**changes: object) -> dict:
+    base = {"label": "T", "kind": "classification", "dataset": "d", "configs": ["c"], "metric": "accuracy"}
+    return {"datasets": {"d": {"type": "builtin", "path": "world"}}, "tasks": {"t": base | changes}}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (task(text=["s"]), "kind classification needs n_classes"),
+        (task(text=["s"], n_classes=2, metric="bleu"), "metric 'bleu' is not one of accuracy, matthews"),
+        (task(text=["s"], n_classes=2, dataset="e"), r"tasks\.t\.dataset: unknown dataset 'e'"),
+        (task(text=["s"], n_classes=2, training={"learning_rate": 1, "batch_size": 1, "max_length": 9}), "epochs"),
+        (task(text=["s"], n_classes=2, nclasses=3), "did you mean 'n_classes'"),
+        ({"models": {"m": {}}}, "either `source` or `untrained_twin_of`"),
+        ({"models": {"m": {"untrained_twin_of": "n"}}}, r"models\.m\.untrained_twin_of: unknown model 'n'"),
+        ({"models": {"m": {"source": {"type": "hub", "id": "x"}}}}, r"models\.m\.source.*id"),
+        ({"models": {"m": {"source": {"type": "hub", "id": "a/b", "revision": "main"}}}}, "revision.*'main'"),
+    ],
+)
+def test_catalog_errors(tmp_path: Path, content: dict, expected: str) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match=f"mine.yaml: .*{expected}"):
+        read_catalog([tmp_path])
+
+
+def test_missing_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read"):
+        read_yaml(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [1\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml: not YAML"):
+        read_yaml(tmp_path / "bad.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(ConfigError, match=r"list\.yaml: holds list; a mapping"):
+        read_yaml(tmp_path / "list.yaml")
+
+
+def test_limits_replace_the_catalogs(tmp_path: Path) -> None:
+    shutil.copytree(PROJECT / "config/catalog", tmp_path / "catalog")
+    catalog = read_catalog([tmp_path / "catalog"], {"lexical": {"train": 7}})
+    assert catalog.tasks["lexical"].train_limit == 7
+    assert catalog.tasks["agreement"].train_limit != 7
+
+
+def test_several_mistakes_are_reported_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_settings({"experiments": [], "sedes": 1, "mirror": 3}, "here.yaml")
+    assert len(str(caught.value).splitlines()) == 3

@@ -1,0 +1,78 @@
+"""Experiments to cells."""
+
+from __future__ import annotations
+
+import pytest
+
+from junkdna.config import PROJECT, ConfigError, Experiment, read_catalog, read_experiments, read_settings, read_yaml
+from junkdna.grid import Cell, check_member, expand, expand_all, plan
+
+BASE = {
+    "name": "x",
+    "id": "E1",
+    "title": "t",
+    "question": "q",
+    "models": ["m"],
+    "controls": ["m0"],
+    "methods": {"magnitude": ["0.50", "0.90"]},
+    "transfers": ["sparse", "dense_frozen"],
+    "tasks": ["a"],
+    "fractions": ["1.00", "0.10"],
+    "seeds": [0, 1],
+    "panels": [{"label": "p"}],
+    "series": [{"label": "s"}],
+}
+
+
+def test_trained_grid_has_every_combination_and_one_dense_reference_per_task_fraction_and_seed() -> None:
+    cells = expand(Experiment(**BASE))
+    dense = [c for c in cells if not c.compressed]
+    # 2 fractions x 2 seeds, of the model and of its control; 2 levels x 2 transfers x 2 fractions x 2 seeds.
+    assert len(dense) == 8 and len(cells) == 8 + 16 and len(set(cells)) == len(cells)
+    assert {c.model for c in cells if c.compressed} == {"m"}
+    assert Cell("m", "magnitude", "0.90", "sparse", "a", "0.10", "1").path == "m/magnitude/0.90/sparse/a/0.10/1/a"
+
+
+def test_untrained_grid_has_no_fraction_and_no_seed() -> None:
+    cells = expand(Experiment(**{**BASE, "transfers": ["none"]}))
+    assert sorted(c.path for c in cells) == [
+        "m/dense/dense/none/a",
+        "m/magnitude/0.50/none/a",
+        "m/magnitude/0.90/none/a",
+        "m0/dense/dense/none/a",
+    ]
+
+
+def test_two_experiments_share_cells() -> None:
+    first = Experiment(**BASE)
+    second = Experiment(**{**BASE, "name": "y", "transfers": ["sparse"], "fractions": ["1.00"]})
+    cells = expand_all({"x": first, "y": second})
+    assert set(cells["y"]) < set(cells["x"])
+
+
+def test_a_path_outside_the_grid_names_the_part_and_what_is_allowed() -> None:
+    known = ["m/magnitude/0.50/none/a", "m/magnitude/0.90/none/a"]
+    check_member("evaluate", known[0], known)
+    with pytest.raises(
+        ConfigError, match=r"'0\.60' is not in the grid.*0\.50, 0\.90.*Nearest cell: m/magnitude/0\.\d0"
+    ):
+        check_member("evaluate", "m/magnitude/0.60/none/a", known)
+
+
+@pytest.mark.parametrize("extra", [None, "organism_full.yaml", "real.yaml"])
+def test_shipped_configurations_expand_and_every_curve_has_points(extra: str | None) -> None:
+    raw = read_yaml(PROJECT / "config/config.yaml")
+    raw |= read_yaml(PROJECT / "config" / extra) if extra else {}
+    settings = read_settings(raw, "config.yaml")
+    catalog = read_catalog(settings.catalog, settings.limits)
+    for experiment in read_experiments(settings, catalog).values():
+        points = []
+        for cell in plan(experiment, expand(experiment), catalog, "results")["cells"]:
+            variants = catalog.tasks[cell["task"]].variants
+            points += [cell | {"variant": variant} for variant in variants if not cell["control"]]
+        for panel in experiment.panels:
+            for series in experiment.series:
+                where = [*panel.where.items(), *series.where.items()]
+                assert any(all(p[k] in (v if isinstance(v, list) else [v]) for k, v in where) for p in points), (
+                    f"{experiment.name}: {panel.label} / {series.label} selects nothing"
+                )

@@ -1,0 +1,110 @@
+"""Sources: whole files with the right digests, or an error that says what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from junkdna.catalog import Builtin, Hub, Local, Model
+from junkdna.files import DataError, read_json, sha256
+from junkdna.sources import fetch_dataset, fetch_model, make_twin
+from support import MIRROR, needs_mirror
+
+DECODER = Model(source=Builtin(type="builtin", path="organisms/decoder"))
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Path:
+    fetch_model("decoder", DECODER, None, tmp_path / "manifest.json")
+    return Path(shutil.copytree(read_json(tmp_path / "manifest.json")["path"], tmp_path / "local"))
+
+
+def test_builtin_world_is_generated_with_equal_digests_each_time(tmp_path: Path) -> None:
+    world = Builtin(type="builtin", path="world")
+    for name in ("one", "two"):
+        fetch_dataset("world", world, None, tmp_path / name / "manifest.json")
+    one, two = (read_json(tmp_path / name / "manifest.json") for name in ("one", "two"))
+    assert one["files"] == two["files"] and len(one["files"]) > 10
+
+
+def test_a_wrong_digest_names_the_file_and_both_digests(local: Path, tmp_path: Path) -> None:
+    model = Model(source=Local(type="local", path=local, sha256={"model.safetensors": "0" * 64}))
+    with pytest.raises(DataError, match=r"model\.safetensors: sha256 is [0-9a-f]{64}, expected 0{64}"):
+        fetch_model("m", model, None, tmp_path / "out/manifest.json")
+    assert not (tmp_path / "out/manifest.json").exists()
+
+
+@pytest.mark.parametrize("kept", [100, -50])
+def test_truncated_weights(local: Path, tmp_path: Path, kept: int) -> None:
+    file = local / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(DataError, match=r"model\.safetensors"):
+        fetch_model("m", Model(source=Local(type="local", path=local)), None, tmp_path / "out/manifest.json")
+
+
+def test_truncated_parquet(tmp_path: Path) -> None:
+    fetch_dataset("world", Builtin(type="builtin", path="world"), None, tmp_path / "manifest.json")
+    file = tmp_path / "files/lexical/train-00000-of-00001.parquet"
+    file.write_bytes(file.read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"lexical/train.*truncated"):
+        fetch_dataset("w", Local(type="local", path=tmp_path / "files"), None, tmp_path / "out/manifest.json")
+
+
+def test_missing_folder_and_pickled_weights(tmp_path: Path) -> None:
+    gone = Model(source=Local(type="local", path=tmp_path / "gone"))
+    with pytest.raises(DataError, match="gone: no such folder"):
+        fetch_model("m", gone, None, tmp_path / "out/manifest.json")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"holds no .*safetensors.*pickled weights are not read"):
+        fetch_model("m", Model(source=Local(type="local", path=tmp_path / "old")), None, tmp_path / "out/m.json")
+
+
+def test_hub_without_network_or_revision_says_what_to_do(tmp_path: Path) -> None:
+    source = {"type": "hub", "id": "nobody/nothing"}
+    with pytest.raises(DataError, match=r"m\.source\.revision: missing.*mirror"):
+        fetch_model("m", Model(source=Hub(**source)), None, tmp_path / "manifest.json")
+    with pytest.raises(DataError, match=r"m\.source\.id: 'nobody/nothing': download failed.*mirror"):
+        fetch_model("m", Model(source=Hub(**source, revision="a" * 40)), None, tmp_path / "manifest.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mirror_digests_are_checked(local: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mirror/models/org/name"
+    shutil.copytree(local, folder)
+    model = Model(source=Hub(type="hub", id="org/name"))
+    sums = tmp_path / "mirror/SHA256SUMS"
+    sums.write_text(f"{sha256(folder / 'model.safetensors')}  ./models/org/name/model.safetensors\n")
+    fetch_model("m", model, tmp_path / "mirror", tmp_path / "manifest.json")
+    sums.write_text(f"{'1' * 64}  ./models/org/name/model.safetensors\n")
+    with pytest.raises(DataError, match="expected 1111"):
+        fetch_model("m", model, tmp_path / "mirror", tmp_path / "manifest.json")
+
+
+def test_untrained_twin_has_the_shape_but_not_the_weights(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    fetch_model("base", DECODER, None, tmp_path / "base/manifest.json")
+    base = read_json(tmp_path / "base/manifest.json")
+    for name, seed in (("one", 0), ("two", 0), ("other", 1)):
+        make_twin(name, Model(untrained_twin_of="base", seed=seed), base, tmp_path / name / "manifest.json")
+    one, two, other = (read_json(tmp_path / n / "manifest.json") for n in ("one", "two", "other"))
+    assert one["files"] == two["files"] != other["files"]
+    assert "tokenizer.json" in one["files"]
+    twin, real = load_file(Path(one["path"]) / "model.safetensors"), load_file(Path(base["path"]) / "model.safetensors")
+    assert {k: v.shape for k, v in twin.items()} == {k: v.shape for k, v in real.items()}
+
+
+@needs_mirror
+def test_every_model_and_data_set_of_the_mirror_passes_its_sums(tmp_path: Path) -> None:
+    for folder in sorted((MIRROR / "datasets").glob("*/*")):
+        if folder.parent.name != "local":
+            name = f"{folder.parent.name}/{folder.name}"
+            fetch_dataset(folder.name, Hub(type="hub", id=name), MIRROR, tmp_path / f"{folder.name}.json")
+            assert json.loads((tmp_path / f"{folder.name}.json").read_text())["files"]
+    model = Model(source=Hub(type="hub", id="raincandy-u/TinyStories-656K"))
+    fetch_model("tiny", model, MIRROR, tmp_path / "tiny.json")
+    assert "model.safetensors" in read_json(tmp_path / "tiny.json")["files"]

@@ -1,0 +1,215 @@
+"""What the catalog may hold: models, data sets, methods and tasks, as pydantic models that forbid unknown keys.
+
+Apart from config.py because the jobs read these: a new key of the configuration must not redo a fine-tuning. Imported
+while Snakemake parses the Snakefile, so nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from junkdna import levels
+
+TRANSFERS = ("none", "dense", "sparse", "sparse_to_dense", "dense_frozen")
+KINDS = ("generation", "multiple_choice", "classification", "regression", "perplexity")
+METRICS = {
+    "generation": ("exact_match", "f1", "contains"),
+    "multiple_choice": ("accuracy",),
+    "classification": ("accuracy", "matthews", "f1_binary"),
+    "regression": ("pearson", "spearman"),
+    "perplexity": ("perplexity",),
+}
+
+
+def _name(value: str) -> str:
+    # Names become directories, wildcards and words of a shell command.
+    if not value or not all(c.isascii() and (c.isalnum() or c in "_-.") for c in value) or value[0] in "-.":
+        raise ValueError("allowed are letters, digits, '_', '-' and '.', not starting with '-' or '.'")
+    return value
+
+
+def _level(value: str) -> str:
+    return levels.parse(value).text
+
+
+def _fraction(value: str) -> str:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 < number <= 1 or value != f"{number:.2f}":
+        raise ValueError("a fraction is written with two decimals, 0.01 to 1.00, in quotes")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+LevelText = Annotated[str, AfterValidator(_level)]
+FractionText = Annotated[str, AfterValidator(_fraction)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Hub(Strict):
+    """A repository of the Hugging Face hub, or the folder `mirror` holds under its id."""
+
+    type: Literal["hub"]
+    id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="organisation/name")
+    revision: str | None = Field(
+        None, pattern="^[0-9a-f]{40}$", description="Commit to download; required unless `mirror` is set."
+    )
+    sha256: dict[str, Digest] = Field({}, description="File name to digest; checked wherever the file came from.")
+
+
+class Local(Strict):
+    """A folder on this machine, absolute or relative to the working directory."""
+
+    type: Literal["local"]
+    path: Path
+    sha256: dict[str, Digest] = Field({}, description="File name to digest; checked.")
+
+
+class Builtin(Strict):
+    """Something that comes with the project: `organisms/encoder`, `organisms/decoder` or `world`."""
+
+    type: Literal["builtin"]
+    path: Literal["organisms/encoder", "organisms/decoder", "world"]
+
+
+Source = Annotated[Hub | Local | Builtin, Field(discriminator="type")]
+
+
+class Model(Strict):
+    """A pre-trained model."""
+
+    source: Source | None = Field(None, description="Where the weights come from; absent for an untrained twin.")
+    untrained_twin_of: Name | None = Field(
+        None, description="Control model: the architecture of that model with fresh random weights."
+    )
+    seed: int = Field(0, description="Seed of an untrained twin's weights.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Data type to compute in.")
+    prunable_include: str | None = Field(None, description="Regular expression; only matching weights are prunable.")
+    prunable_exclude: str | None = Field(None, description="Regular expression; matching weights are not prunable.")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Model:
+        if (self.source is None) == (self.untrained_twin_of is None):
+            raise ValueError("give either `source` or `untrained_twin_of`")
+        return self
+
+
+class Method(Strict):
+    """A compression method: a module with `compress` and `masks`, and the params that it reads."""
+
+    module: Annotated[str, Field(pattern=r"^(pruning|quantization)\.[a-z_]+$")]
+    label: str = Field(description="Name in figures and tables.")
+    levels: list[Literal["sparsity", "nm", "bits", "band"]] = Field(min_length=1, description="Kinds of level.")
+    params: dict[str, int | float | str | bool] = Field({}, description="Only what the method reads.")
+    indexed: bool = Field(False, description="Reads the index of global magnitudes made once per model.")
+
+
+class Training(Strict):
+    """How a task is fine-tuned. Exactly one of `epochs` and `steps`."""
+
+    learning_rate: float = Field(gt=0)
+    batch_size: int = Field(gt=0, description="Examples per optimizer step.")
+    epochs: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, gt=0)
+    warmup_fraction: float = Field(0.06, ge=0, lt=1, description="Share of the steps with linear warm-up.")
+    weight_decay: float = Field(0.0, ge=0)
+    max_length: int = Field(gt=0, description="Tokens; longer inputs are cut.")
+
+    @model_validator(mode="after")
+    def _one_duration(self) -> Training:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either `epochs` or `steps`")
+        return self
+
+
+class Variant(Strict):
+    """One way to ask a task: which rows, and what the prompt holds."""
+
+    where: dict[str, str | int | float | bool] = Field({}, description="Column to value: rows to keep.")
+    shots: int = Field(0, ge=0, description="In-context demonstrations, the first k of `demonstration_split`.")
+    n_options: int | None = Field(None, ge=2, description="Options kept: the answer and seeded random distractors.")
+    prompt: str | None = Field(None, description="Template that replaces the task's.")
+    true_difficulty: float | None = Field(None, description="Difficulty known by construction, larger is harder.")
+
+
+class Task(Strict):
+    """A data set, how it is asked, and how the answers are scored."""
+
+    version: int = Field(1, description="Raise it when a change makes older results incomparable.")
+    label: str = Field(description="Name in figures and tables.")
+    kind: Literal[KINDS]
+    dataset: Name = Field(description="Key of `datasets`.")
+    configs: list[str] = Field(min_length=1, description="Configurations of the data set, read one after the other.")
+    train_split: str = "train"
+    evaluate_split: str = "validation"
+    train_limit: int | None = Field(None, gt=0, description="First rows of the (seeded, fixed) order used to train.")
+    evaluate_limit: int | None = Field(None, gt=0, description="Rows scored, a seeded sample; all if absent.")
+    text: list[str] = Field([], max_length=2, description="classification, regression: one or two text columns.")
+    target: str = Field("label", description="Column of the label, the answer or the index of the right option.")
+    n_classes: int | None = Field(None, ge=2, description="classification: number of classes.")
+    fields: dict[str, list[str]] = Field(
+        {}, description="Template field to columns (dots enter nested values); several are joined by line breaks."
+    )
+    prompt: str | None = Field(None, description="Template of one question, with {column} or {field}.")
+    context_characters: int | None = Field(None, gt=0, description="Cut {context} after so many characters.")
+    aliases: list[str] = Field([], description="generation: further columns with accepted answers.")
+    max_new_tokens: int = Field(8, gt=0, description="generation: tokens to write; the first line is the answer.")
+    choices: str | None = Field(None, description="multiple_choice: column with the list of options.")
+    option: str | None = Field(
+        None, description="multiple_choice: template of a listed option, with {letter} and {choice}."
+    )
+    cue: str = Field("", description="multiple_choice: text after the options, before the answer.")
+    scoring: Literal["letter", "text"] = Field("letter", description="What of an option is scored by log-likelihood.")
+    separator: str = Field("\n\n", description="Text between demonstrations and question.")
+    preamble: str = Field("", description="Text before the first demonstration.")
+    demonstration_split: str = "train"
+    metric: str = Field(description="The metric of tables and figures.")
+    chance: float | Literal["uniform", "majority"] = Field(
+        0.0, description="Score of guessing: a number, 1 / options, or the share of the commonest answer."
+    )
+    human: str | None = Field(None, description="Key of resources/human_scores.yaml; absent: no published human score.")
+    true_difficulty: float | None = Field(None, description="Difficulty known by construction, larger is harder.")
+    training: Training | None = Field(None, description="How it is fine-tuned; absent: it cannot be.")
+    variants: dict[Name, Variant] = Field({"all": Variant()}, min_length=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Task:
+        if self.metric not in METRICS[self.kind]:
+            raise ValueError(f"metric {self.metric!r} is not one of {', '.join(METRICS[self.kind])} for {self.kind}")
+        needed = {
+            "classification": ("text", "n_classes"),
+            "regression": ("text",),
+            "multiple_choice": ("prompt", "choices"),
+            "generation": ("prompt",),
+            "perplexity": ("text",),
+        }[self.kind]
+        missing = [key for key in needed if not getattr(self, key)]
+        if missing:
+            raise ValueError(f"kind {self.kind} needs {', '.join(missing)}")
+        return self
+
+    def for_stage(self, stage: Literal["train", "evaluate"]) -> Task:
+        """This task with each key that the stage does not read at its default: editing those reruns nothing."""
+        shown = {"label", "human", "true_difficulty"}
+        asked = {"evaluate_split", "evaluate_limit", "chance", "variants", "max_new_tokens", "separator", "preamble"}
+        unread = shown | (asked if stage == "train" else {"train_limit"})
+        defaults = {key: Task.model_fields[key].default for key in unread - {"label"}}
+        return self.model_copy(update={**defaults, "label": self.kind})
+
+
+class Catalog(Strict):
+    """Everything an experiment may name. The files of config/catalog are merged; a key may occur once."""
+
+    models: dict[Name, Model] = {}
+    datasets: dict[Name, Source] = {}
+    methods: dict[Name, Method] = {}
+    tasks: dict[Name, Task] = {}

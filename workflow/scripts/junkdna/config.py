@@ -1,0 +1,259 @@
+"""The configuration: settings and experiments as pydantic models, and the readers of config/ and the catalog.
+
+One source for validation, defaults, schema and docs. Every model forbids unknown keys. Errors are :class:`ConfigError`:
+one line per problem with file, key, value and what is allowed. Imported while Snakemake parses the Snakefile, so
+nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from junkdna import levels
+from junkdna.catalog import TRANSFERS, Catalog, FractionText, LevelText, Name, Strict
+from junkdna.files import DataError
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class ConfigError(DataError):
+    """Configuration that cannot be used; the message has one line per problem."""
+
+
+class Selection(Strict):
+    """A panel or a curve of a figure: the points whose columns have the values in `where`."""
+
+    label: str
+    where: dict[Literal["model", "task", "variant", "fraction", "transfer", "method"], str | list[str]] = {}
+
+
+class Experiment(Strict):
+    """One experiment: its axes, its difficulty axis and its figure."""
+
+    name: Name
+    id: Annotated[str, Field(pattern=r"^E\d+$", description="Number in the protocol.")]
+    title: str
+    question: str = Field(description="What the experiment asks, one sentence.")
+    claims: list[Annotated[str, Field(pattern=r"^C[1-5]$")]] = []
+    models: list[Name] = Field(min_length=1)
+    controls: list[Name] = Field([], description="Control models, run dense only: untrained twins.")
+    methods: dict[Name, list[LevelText] | str] = Field(
+        min_length=1, description="Method to its levels, or to the name of a list in `levels` of the configuration."
+    )
+    transfers: list[Literal[TRANSFERS]] = Field(["none"], min_length=1)
+    tasks: list[Name] = Field(min_length=1)
+    fractions: list[FractionText] = Field(["1.00"], min_length=1, description="Shares of the training data.")
+    seeds: list[int] | None = Field(None, description="Fine-tuning seeds; null takes `seeds` of the configuration.")
+    panels: list[Selection] = Field(min_length=1, description="Columns of the figure.")
+    series: list[Selection] = Field(min_length=1, description="Curves; if `ordered`, from easy to hard.")
+    ordered: bool = Field(True, description="The series are a difficulty axis.")
+    series_title: str = Field("Difficulty", description="Title of the legend.")
+    y: Literal["percent_of_dense", "value"] = Field("percent_of_dense", description="What the figure draws.")
+
+
+class Settings(Strict):
+    """The configuration that Snakemake reads (config/config.yaml and what --configfile and --config add)."""
+
+    catalog: list[Path] = Field([Path("config/catalog")], description="Folders of catalog files.")
+    experiments: list[Path] = Field(min_length=1, description="Experiment files.")
+    levels: dict[Name, list[LevelText]] = Field({}, description="Named lists of levels that experiments refer to.")
+    seeds: list[int] = Field([0, 1, 2], min_length=1, description="Fine-tuning seeds where an experiment names none.")
+    limits: dict[Name, dict[Literal["train", "evaluate"], int]] = Field(
+        {}, description="Task to row limits that replace the catalog's."
+    )
+    mirror: Path | None = Field(None, description="Folder with models/ORG/NAME and datasets/ORG/NAME; no network.")
+    warm_start: bool = Field(True, description="Local runs fork jobs from a server that has torch loaded already.")
+    environment: Literal["cpu", "gpu"] = Field("cpu", description="Which of envs/ the rules use under --sdm conda.")
+    figure_formats: list[Literal["svg", "pdf", "png"]] = ["svg", "pdf", "png"]
+    pathvars: dict[str, str] = Field({}, description="Snakemake's path variables; {results: DIR} moves the results.")
+
+
+def _known(kind: str, name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"unknown {kind} {name!r}{hint} Allowed: {', '.join(sorted(known))}"
+
+
+def explain(error: ValidationError, file: str, model: type[BaseModel]) -> str:
+    """One line per problem: file, key, value, what is allowed."""
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            allowed = _allowed(model, problem["loc"][:-1])
+            lines.append(f"{file}: {key}: {_known('key', str(problem['loc'][-1]), allowed)}")
+        else:
+            lines.append(f"{file}: {key}: {problem['input']!r}: {message}")
+    return "\n".join(lines)
+
+
+def _allowed(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Keys allowed at a location, by walking the JSON schema, which resolves unions and dictionaries for us."""
+    schema = model.model_json_schema()
+    nodes = [schema]
+    for part in location:
+        found = []
+        for node in _resolve(nodes, schema):
+            if part in node.get("properties", {}):
+                found.append(node["properties"][part])
+            elif isinstance(node.get("additionalProperties"), dict):
+                found.append(node["additionalProperties"])
+            elif isinstance(part, int) and "items" in node:
+                found.append(node["items"])
+        nodes = found or nodes
+    return sorted({key for node in _resolve(nodes, schema) for key in node.get("properties", {})})
+
+
+def _resolve(nodes: list[dict], schema: dict) -> list[dict]:
+    resolved = []
+    for node in nodes:
+        if "$ref" in node:
+            resolved += _resolve([schema["$defs"][node["$ref"].split("/")[-1]]], schema)
+        for union in ("anyOf", "oneOf"):
+            resolved += _resolve(node.get(union, []), schema)
+        resolved.append(node)
+    return resolved
+
+
+def _validated(model: type[M], value: Any, file: str) -> M:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError(explain(error, file, model)) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or not a mapping.
+    """
+    try:
+        value = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: holds {type(value).__name__}; a mapping of keys to values is expected")
+    return value
+
+
+def read_settings(raw: dict[str, Any], file: str) -> Settings:
+    """Validate Snakemake's merged configuration; ``file`` names its origin in errors."""
+    return _validated(Settings, raw, file)
+
+
+def read_catalog(folders: Iterable[Path], limits: dict[str, dict[str, int]] | None = None) -> Catalog:
+    """Merge the YAML files of the catalog folders.
+
+    Args:
+        folders: relative ones are looked up below the working directory, then below the project.
+        limits: task to {"train": n, "evaluate": n}, replacing what the task says.
+
+    Raises:
+        ConfigError: a file is invalid, a key occurs twice, or an entry names one that does not exist.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    origin: dict[tuple[str, str], Path] = {}
+    for folder in map(locate, folders):
+        files = sorted(folder.glob("*.yaml"))
+        if not files:
+            raise ConfigError(f"{folder}: catalog: no *.yaml file there")
+        for file in files:
+            part = _validated(Catalog, read_yaml(file), str(file))
+            for section in part.model_fields_set:
+                for key, value in getattr(part, section).items():
+                    if (section, key) in origin:
+                        raise ConfigError(f"{file}: {section}.{key}: already defined in {origin[section, key]}")
+                    origin[section, key] = file
+                    merged.setdefault(section, {})[key] = value
+    for name, limit in (limits or {}).items():
+        if name not in merged.get("tasks", {}):
+            raise ConfigError(f"limits: {_known('task', name, merged.get('tasks', {}))}")
+        changed = {f"{key}_limit": value for key, value in limit.items()}
+        merged["tasks"][name] = merged["tasks"][name].model_copy(update=changed)
+    catalog = Catalog(**merged)
+    problems = [
+        f"{origin['tasks', name]}: tasks.{name}.dataset: {_known('dataset', task.dataset, catalog.datasets)}"
+        for name, task in catalog.tasks.items()
+        if task.dataset not in catalog.datasets
+    ] + [
+        f"{origin['models', name]}: models.{name}.untrained_twin_of: "
+        f"{_known('model', model.untrained_twin_of, catalog.models)}"
+        for name, model in catalog.models.items()
+        if model.untrained_twin_of and model.untrained_twin_of not in catalog.models
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return catalog
+
+
+def locate(path: Path) -> Path:
+    """A path of the configuration: as given if it exists from here, else below the project."""
+    return path if path.is_absolute() or path.exists() else PROJECT / path
+
+
+def read_experiments(settings: Settings, catalog: Catalog) -> dict[str, Experiment]:
+    """Read the experiment files and check every name and level in them against the catalog.
+
+    Raises:
+        ConfigError: one line per problem.
+    """
+    experiments: dict[str, Experiment] = {}
+    for path in settings.experiments:
+        file = locate(path)
+        experiment = _validated(Experiment, read_yaml(file), str(file))
+        problems = [f"{file}: {line}" for line in _problems(experiment, settings, catalog)]
+        if experiment.name in experiments:
+            problems.append(f"{file}: name: {experiment.name!r}: another experiment has this name")
+        if problems:
+            raise ConfigError("\n".join(problems))
+        filled = {
+            "methods": {m: _levels(given, settings) for m, given in experiment.methods.items()},
+            "seeds": experiment.seeds or settings.seeds,
+        }
+        experiments[experiment.name] = experiment.model_copy(update=filled)
+    return experiments
+
+
+def _levels(given: list[str] | str, settings: Settings) -> list[str]:
+    return settings.levels[given] if isinstance(given, str) else given
+
+
+def _problems(experiment: Experiment, settings: Settings, catalog: Catalog) -> Iterable[str]:
+    for key, section, names in (
+        ("models", catalog.models, experiment.models),
+        ("controls", catalog.models, experiment.controls),
+        ("tasks", catalog.tasks, experiment.tasks),
+        ("methods", catalog.methods, experiment.methods),
+    ):
+        for name in names:
+            if name not in section:
+                yield f"{key}: {_known(key[:-1], name, section)}"
+    for method, given in experiment.methods.items():
+        if method not in catalog.methods:
+            continue
+        if isinstance(given, str) and given not in settings.levels:
+            yield f"methods.{method}: {_known('list of levels', given, settings.levels)} (configuration: `levels`)"
+            continue
+        takes = catalog.methods[method].levels
+        for level in _levels(given, settings):
+            if levels.parse(level).kind not in takes:
+                yield f"methods.{method}: {level!r}: this method takes levels of kind {', '.join(takes)}"
+    trained = [t for t in experiment.transfers if t != "none"]
+    for name in experiment.tasks:
+        task = catalog.tasks.get(name)
+        if task and trained and task.training is None:
+            yield f"tasks: {name!r} cannot be fine-tuned (no `training` in the catalog); transfers: {trained}"
+        if task and not trained and task.kind in ("classification", "regression"):
+            yield f"tasks: {name!r} is of kind {task.kind} and needs fine-tuning; transfers: none"

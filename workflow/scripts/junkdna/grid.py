@@ -1,0 +1,132 @@
+"""Experiments to cells: the closed set of states and evaluations that exist, and where each lies."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from junkdna import levels
+from junkdna.catalog import Catalog
+from junkdna.config import ConfigError, Experiment
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One state of one model, evaluated on one task with all its variants.
+
+    A cell that two experiments share is equal, so a set of cells holds it once. ``fraction`` and ``seed`` are empty
+    for a state that is not fine-tuned.
+    """
+
+    model: str
+    method: str
+    level: str
+    transfer: str
+    task: str
+    fraction: str = ""
+    seed: str = ""
+
+    @property
+    def trained(self) -> bool:
+        return self.transfer != "none"
+
+    @property
+    def state(self) -> str:
+        """Path of the evaluated state below results/compress or results/finetune."""
+        path = f"{self.model}/{self.method}/{self.level}"
+        return f"{path}/{self.transfer}/{self.task}/{self.fraction}/{self.seed}" if self.trained else path
+
+    @property
+    def path(self) -> str:
+        """Path of the evaluation below results/evaluate."""
+        return f"{self.state}/{self.task}" if self.trained else f"{self.state}/none/{self.task}"
+
+    @property
+    def compressed(self) -> bool:
+        return self.method != DENSE
+
+
+def expand(experiment: Experiment) -> list[Cell]:
+    """All cells of an experiment, dense references and controls included, in a fixed order."""
+    cells: set[Cell] = set()
+    steps = [(m, level) for m, chosen in experiment.methods.items() for level in chosen]
+    trained = [t for t in experiment.transfers if t not in ("none", DENSE)]
+    for model in [*experiment.models, *experiment.controls]:
+        compressed = [] if model in experiment.controls else steps
+        for task in experiment.tasks:
+            if "none" in experiment.transfers:
+                cells.add(Cell(model, DENSE, DENSE, "none", task))
+                cells.update(Cell(model, method, level, "none", task) for method, level in compressed)
+            if set(experiment.transfers) != {"none"}:
+                for fraction, seed in product(experiment.fractions, experiment.seeds or []):
+                    end = (task, fraction, str(seed))
+                    cells.add(Cell(model, DENSE, DENSE, DENSE, *end))
+                    cells.update(Cell(model, *step, t, *end) for step, t in product(compressed, trained))
+    return sorted(cells)
+
+
+def expand_all(experiments: dict[str, Experiment]) -> dict[str, list[Cell]]:
+    """Experiment name to its cells."""
+    return {name: expand(experiment) for name, experiment in experiments.items()}
+
+
+def check_member(kind: str, path: str, known: Iterable[str]) -> None:
+    """Fail with the nearest spellings unless ``path`` is one of the planned ones.
+
+    Raises:
+        ConfigError: nothing in the configuration asks for this path.
+    """
+    known = set(known)
+    if path in known:
+        return
+    parts = path.split("/")
+    for position, part in enumerate(parts):
+        here = {k.split("/")[position] for k in known if k.split("/")[:position] == parts[:position]}
+        if part not in here:
+            near = difflib.get_close_matches(path, known, n=1)
+            hint = f" Nearest cell: {near[0]}" if near else ""
+            raise ConfigError(
+                f"{kind}: {path}: {part!r} is not in the grid of this configuration. "
+                f"Allowed there: {', '.join(sorted(here))}.{hint}"
+            )
+
+
+def plan(experiment: Experiment, cells: list[Cell], catalog: Catalog, results: str) -> dict[str, Any]:
+    """What the tables and figures of an experiment need to know, as plain JSON values."""
+    tasks = {name: catalog.tasks[name].model_dump(mode="json") for name in experiment.tasks}
+    models = [*experiment.models, *experiment.controls]
+    twin = {name: catalog.models[name].untrained_twin_of for name in models}
+    return {
+        "experiment": experiment.model_dump(mode="json"),
+        "tasks": tasks,
+        "models": {name: {"untrained_twin_of": twin[name]} for name in models},
+        "methods": {name: {"label": catalog.methods[name].label} for name in experiment.methods},
+        "cells": [
+            {
+                "model": cell.model,
+                "method": cell.method,
+                "level": cell.level,
+                "kind": levels.parse(cell.level).kind,
+                "sparsity": float(levels.parse(cell.level).sparsity),
+                "transfer": cell.transfer,
+                "task": cell.task,
+                "fraction": cell.fraction or "1.00",
+                "seed": int(cell.seed) if cell.trained else None,
+                "control": cell.model in experiment.controls,
+                "path": f"{results}/evaluate/{cell.path}",
+            }
+            for cell in cells
+        ],
+    }
+
+
+def digest(value: Any) -> str:
+    """Short hash of JSON values, to see a change of a plan in a rule's params."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
