@@ -1,0 +1,6 @@
+"""Pruning methods, one module each, alike in shape.
+
+Each has ``compress(checkpoint, names, level, params, index) -> rule``, which finds the smallest description of what to
+remove as plain JSON values with the exact number of ``zeros``, and ``masks(checkpoint, names, level, params, rule)``,
+which yields each weight's name and mask (True = keep) from it, in the order of ``names``.
+"""

@@ -1,0 +1,48 @@
+"""Magnitude pruning: the weights of smallest absolute value go, over all weights together or in each matrix.
+
+One threshold for all is what the reference code does to encoders; one per matrix is what it does to decoders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from junkdna.checkpoint import Checkpoint
+from junkdna.files import DataError
+from junkdna.levels import Level
+from junkdna.pruning.ranks import Threshold, rank_of, removed, thresholds
+
+
+def compress(
+    checkpoint: Checkpoint, names: list[str], level: Level, params: dict[str, Any], index: dict | None
+) -> dict[str, Any]:
+    """Find the thresholds. ``params["scope"]``: "global" (from the index of the model) or "layer".
+
+    Raises:
+        DataError: another scope.
+    """
+    if params.get("scope") not in ("global", "layer"):
+        raise DataError(f"pruning.magnitude: params.scope is {params.get('scope')!r}; allowed are 'global' and 'layer'")
+    if params["scope"] == "global":
+        rank = rank_of(level.sparsity, index["count"])
+        return {"zeros": rank, "thresholds": [index["thresholds"][str(rank)]]}
+    found = []
+    for name in names:
+        rank = rank_of(level.sparsity, checkpoint.numel([name]))
+        (threshold,) = thresholds(lambda name=name: checkpoint.tensors([name]), [rank])
+        found.append([threshold.rank, threshold.bits, threshold.ties])
+    return {"zeros": sum(rank for rank, _, _ in found), "thresholds": found}
+
+
+def masks(
+    checkpoint: Checkpoint, names: list[str], level: Level, params: dict[str, Any], rule: dict[str, Any]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield names and masks (True = keep)."""
+    found = [Threshold(*values) for values in rule["thresholds"]]
+    groups = [names] if params["scope"] == "global" else [[name] for name in names]
+    for threshold, group in zip(found, groups, strict=True):
+        for name, gone in removed(checkpoint.tensors(group), threshold):
+            yield name, ~gone

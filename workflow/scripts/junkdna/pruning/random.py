@@ -1,0 +1,42 @@
+"""Random pruning: a uniformly drawn set of weights goes. The control of every other method."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from junkdna.checkpoint import Checkpoint
+from junkdna.levels import Level
+from junkdna.pruning.ranks import Threshold, rank_of, removed, thresholds
+
+
+def _scores(checkpoint: Checkpoint, names: list[str], seed: int) -> Iterator[tuple[str, torch.Tensor]]:
+    """Uniform scores per weight, from a stream of its own per tensor, so that the order of tensors does not matter."""
+    for name in names:
+        key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8])
+        draw = np.random.Generator(np.random.PCG64(key)).random(checkpoint.infos[name].shape, dtype=np.float32)
+        yield name, torch.from_numpy(draw)
+
+
+def compress(
+    checkpoint: Checkpoint, names: list[str], level: Level, params: dict[str, Any], index: dict | None
+) -> dict[str, Any]:
+    """Find the threshold on the scores. ``params["seed"]``: the draw."""
+    # DEVIATION: the paper draws each weight by itself (Bernoulli); we remove exactly round(s * n) in all, so that this
+    # control has the very sparsity of the methods it is compared with.
+    rank = rank_of(level.sparsity, checkpoint.numel(names))
+    (found,) = thresholds(lambda: _scores(checkpoint, names, params["seed"]), [rank])
+    return {"zeros": rank, "thresholds": [[found.rank, found.bits, found.ties]]}
+
+
+def masks(
+    checkpoint: Checkpoint, names: list[str], level: Level, params: dict[str, Any], rule: dict[str, Any]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield names and masks (True = keep)."""
+    threshold = Threshold(*rule["thresholds"][0])
+    for name, gone in removed(_scores(checkpoint, names, params["seed"]), threshold):
+        yield name, ~gone
