@@ -1,0 +1,150 @@
+"""Pre-training of the model organisms from scratch, on a CPU.
+
+The encoder learns masked words (RobertaForMaskedLM), the decoder the next word (LlamaForCausalLM).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, RobertaConfig, RobertaForMaskedLM
+
+from junkdna.files import DataError
+from junkdna.world.batches import Batch, DecoderBatches, EncoderBatches
+from junkdna.world.corpus import Corpus
+from junkdna.world.facts import World, make_world
+from junkdna.world.recipe import OrganismRecipe, Recipe, TrainingRecipe
+from junkdna.world.tokenizer import BOS, EOS, PAD, SPECIAL
+
+LOGGER = logging.getLogger(__name__)
+ORGANISMS = ("encoder", "decoder")
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Mean loss of the steps since the last point, in nats per (weighted) target."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    seconds: float
+
+
+def build_model(organism: str, recipe: OrganismRecipe, world: World) -> PreTrainedModel:
+    """A model with fresh weights, drawn from torch's generator."""
+    common = {
+        "vocab_size": len(SPECIAL) + len(world.vocabulary),
+        "bos_token_id": BOS,
+        "pad_token_id": PAD,
+        "eos_token_id": EOS,
+    }
+    if organism == "encoder":
+        return RobertaForMaskedLM(RobertaConfig(**common, type_vocab_size=1, **recipe.architecture))
+    return LlamaForCausalLM(LlamaConfig(**common, **recipe.architecture))
+
+
+def pretrain(
+    recipe: Recipe, organism: str, steps: int | None = None, every: int = 100
+) -> tuple[PreTrainedModel, list[CurvePoint]]:
+    """Train one organism.
+
+    Args:
+        recipe: world, mix of documents, architecture, optimisation and seed.
+        organism: ``encoder`` or ``decoder``.
+        steps: instead of the recipe's, for a quick look.
+        every: steps between two points of the training curve.
+
+    Returns:
+        The float32 model in evaluation mode and the training curve.
+
+    Raises:
+        DataError: the recipe has no such organism, or lacks its masking.
+    """
+    if organism not in ORGANISMS or organism not in recipe.organisms:
+        raise DataError(f"organism {organism!r} is not in the recipe; allowed are {', '.join(ORGANISMS)}")
+    part = recipe.organisms[organism]
+    training = part.training if steps is None else part.training.model_copy(update={"steps": steps})
+    torch.manual_seed(recipe.seed)
+    world = make_world(recipe.world, recipe.seed)
+    corpus = Corpus(world, part.mix, part.uniform_people, recipe.seed)
+    if organism == "decoder":
+        batches: DecoderBatches | EncoderBatches = DecoderBatches(world, corpus, training)
+    elif part.masking is None:
+        raise DataError("organisms.encoder.masking is missing from the recipe")
+    else:
+        batches = EncoderBatches(world, corpus, training, part.masking, recipe.seed)
+    model = build_model(organism, part, world).train()
+    # For so few tokens plain attention is faster than the fused kernel under autocast.
+    model.set_attn_implementation("eager")
+    LOGGER.info("%s: %d parameters, %d steps", organism, model.num_parameters(), training.steps)
+    curve = _optimise(model, batches, training, every)
+    return model.eval(), curve
+
+
+def _optimise(
+    model: PreTrainedModel, batches: DecoderBatches | EncoderBatches, training: TrainingRecipe, every: int
+) -> list[CurvePoint]:
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim == 1]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": training.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=training.learning_rate,
+        betas=training.betas,
+        fused=True,
+    )
+    curve, total, start = [], 0.0, time.monotonic()
+    for step in tqdm(range(1, training.steps + 1), desc="pretrain", mininterval=5):
+        rate = training.learning_rate * _schedule(step, training)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        for batch in (parts := batches.draw()):
+            loss = batch_loss(model, batch, training.bfloat16) / len(parts)
+            loss.backward()
+            total += loss.item()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        if step % every == 0 or step == training.steps:
+            since = step - (curve[-1].step if curve else 0)
+            curve.append(CurvePoint(step, total / since, rate, time.monotonic() - start))
+            LOGGER.info("step %d: loss %.4f, %.0f s", step, total / since, curve[-1].seconds)
+            total = 0.0
+    return curve
+
+
+def _schedule(step: int, training: TrainingRecipe) -> float:
+    if step <= training.warmup:
+        return step / training.warmup
+    done = (step - training.warmup) / max(1, training.steps - training.warmup)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def batch_loss(model: PreTrainedModel, batch: Batch, bfloat16: bool = False) -> torch.Tensor:
+    """Weighted mean cross-entropy of the targets, in nats."""
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        logits = model(input_ids=batch.inputs, **attention_inputs(batch)).logits
+    chosen = batch.targets >= 0
+    losses = functional.cross_entropy(logits[chosen].float(), batch.targets[chosen], reduction="none")
+    weights = batch.weights[chosen]
+    return (losses * weights).sum() / weights.sum()
+
+
+def attention_inputs(batch: Batch) -> dict[str, torch.Tensor]:
+    """What each token may attend to: a sentence's own words, or the earlier words of the same document."""
+    if batch.documents is None:
+        return {"attention_mask": (batch.inputs != PAD).long()}
+    length = batch.inputs.shape[1]
+    same = batch.documents[:, :, None] == batch.documents[:, None, :]
+    seen = same & torch.ones(length, length, dtype=torch.bool).tril()
+    mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+    # Positions count from the start of each document, as when it is alone.
+    return {"attention_mask": mask[:, None], "position_ids": seen.sum(-1) - 1}

@@ -1,0 +1,278 @@
+"""The data sets of the micro-world, as parquet files like those of a data set repository.
+
+Layout: ``{config}/{split}-00000-of-00001.parquet``, splits ``train`` and ``validation``. No validation
+question occurs in training, and the people of verification and inference are held out; the memorised facts
+that the decoder is asked for are the exception.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from junkdna.files import DataError, atomic_path
+from junkdna.world import corpus, facts, words
+from junkdna.world.facts import World, make_world
+from junkdna.world.recipe import Recipe, read_recipe
+
+Row = dict[str, Any]
+Splits = dict[str, list[Row]]
+Maker = Callable[[World, Recipe, random.Random], Splits]
+N_CHOICES = 8
+HELD_OUT_PEOPLE = 0.4
+MOST_MISSES = 2000
+
+
+def write_datasets(recipe: dict[str, Any] | Path, directory: Path) -> None:
+    """Write every data set of the world below ``directory``, replacing it.
+
+    The same recipe gives the same bytes. Every frame has a column ``id``, unique within its file.
+
+    Raises:
+        DataError: the recipe cannot be used.
+    """
+    checked = read_recipe(recipe)
+    with atomic_path(Path(directory)) as aside:
+        for config, splits in make_datasets(checked).items():
+            (aside / config).mkdir(parents=True)
+            for split, rows in splits.items():
+                frame = pd.DataFrame(rows)
+                if "id" not in frame:
+                    frame.insert(0, "id", [f"{config}-{split}-{i:04d}" for i in range(len(frame))])
+                frame.to_parquet(aside / config / f"{split}-00000-of-00001.parquet", index=False)
+
+
+def make_datasets(recipe: Recipe) -> dict[str, Splits]:
+    """All data sets: configuration -> split -> rows."""
+    world = make_world(recipe.world, recipe.seed)
+    makers: dict[str, Maker] = {
+        "closed_book": _closed_book,
+        "open_book": _open_book,
+        "multiple_choice": _multiple_choice,
+        **{f"k_shot_{name}": _k_shot(name) for name in words.ATTRIBUTES},
+        "lexical": _sampled(_lexical, 2),
+        "agreement": _sampled(_agreement, 2),
+        "paraphrase": _sampled(_paraphrase, 2),
+        "similarity": _sampled(_similarity, len(words.EVENT_SLOTS) + 1),
+        "inference": _of_people(_inference, "train"),
+        "verification": _of_people(_verification, "verification_train"),
+        "one_step": _sampled(_arithmetic(1), len(words.NUMBERS)),
+        "two_step": _sampled(_arithmetic(2), len(words.NUMBERS)),
+    }
+    return {name: make(world, recipe, random.Random(f"{name}-{recipe.seed}")) for name, make in makers.items()}
+
+
+# --- answered by the decoder as it is
+
+
+def _closed_book(world: World, recipe: Recipe, rng: random.Random) -> Splits:
+    sizes = recipe.world
+    groups = {"head": world.people[: sizes.head], "tail": world.people[-sizes.tail :]}
+    rows = []
+    for group, people in groups.items():
+        for person, attribute in itertools.product(people, words.ATTRIBUTES):
+            value = world.values[person, attribute]
+            rows.append(
+                {
+                    "id": f"{person}-{attribute}",
+                    "question": facts.question(attribute, person, rng),
+                    "answer": value,
+                    "aliases": [value],
+                    "group": group,
+                    "attribute": attribute,
+                }
+            )
+    return {"validation": rows}
+
+
+def _open_book(world: World, recipe: Recipe, rng: random.Random) -> Splits:
+    """Each question once per context length, under the same id, with the same answer."""
+    rows = []
+    for i in range(recipe.datasets.open_book):
+        attribute, person = rng.choice(words.ATTRIBUTES), rng.choice(world.people)
+        question = facts.question(attribute, person, rng)
+        value = world.other_value(attribute, world.values[person, attribute], rng)
+        for n_facts in recipe.datasets.context_facts:
+            rows.append(
+                {
+                    "id": f"open_book-{i:04d}",
+                    "question": question,
+                    "context": corpus.context(world, person, attribute, value, n_facts, rng),
+                    "answer": value,
+                    "aliases": [value],
+                    "n_facts": n_facts,
+                }
+            )
+    return {"validation": rows}
+
+
+def _multiple_choice(world: World, recipe: Recipe, rng: random.Random) -> Splits:
+    asked = rng.sample(list(itertools.product(world.people, words.ATTRIBUTES)), recipe.datasets.multiple_choice)
+    rows = []
+    for person, attribute in asked:
+        value = world.values[person, attribute]
+        others = [other for other in words.VALUES[attribute] if other != value]
+        rows.append(_question(attribute, person, value, rng.sample(others, N_CHOICES - 1), rng))
+    return {"validation": rows}
+
+
+def _k_shot(attribute: str) -> Maker:
+    """The question does not say which attribute is meant: options are two of each, one of all is true of the
+    person, and demonstrations show which kind is asked for."""
+
+    def make(world: World, recipe: Recipe, rng: random.Random) -> Splits:
+        sizes = recipe.datasets
+        people = rng.sample(world.people, sizes.demonstrations + sizes.k_shot)
+        rows = []
+        for person in people:
+            value = world.values[person, attribute]
+            others = [world.other_value(attribute, value, rng)]
+            for name in words.ATTRIBUTES:
+                wrong = [other for other in words.VALUES[name] if other != world.values[person, name]]
+                others += rng.sample(wrong, 2) if name != attribute else []
+            row = _question(attribute, person, value, others, rng)
+            rows.append(row | {"question": words.HINT.format(person=person)})
+        return {"train": rows[: sizes.demonstrations], "validation": rows[sizes.demonstrations :]}
+
+    return make
+
+
+def _question(attribute: str, person: str, value: str, others: list[str], rng: random.Random) -> Row:
+    choices = [value, *others]
+    rng.shuffle(choices)
+    return {
+        "id": f"{person}-{attribute}",
+        "question": facts.question(attribute, person, rng),
+        "choices": choices,
+        "answer": choices.index(value),
+    }
+
+
+# --- fine-tuned by the encoder
+
+
+def _fill(
+    draw: Callable[[int], Row], labels: int, n: int, taken: set[tuple[str, ...]], rng: random.Random
+) -> list[Row]:
+    """``n`` rows in random order, labels equally frequent, no text that is in ``taken``, which is updated.
+
+    Raises:
+        DataError: the world has too few different texts for a label.
+    """
+    rows: list[Row] = []
+    misses = 0
+    while len(rows) < n:
+        row = draw(len(rows) % labels)
+        texts = tuple(value for value in row.values() if isinstance(value, str))
+        if texts not in taken:
+            taken.add(texts)
+            rows.append(row)
+            misses = 0
+        elif (misses := misses + 1) > MOST_MISSES:
+            raise DataError(f"datasets: {n} rows wanted, the world has {len(rows)} such as {texts}; lower the number")
+    rng.shuffle(rows)
+    return rows
+
+
+def _sampled(draw: Callable[[World, random.Random, int], Row], labels: int) -> Maker:
+    """Both splits drawn alike, without a common text."""
+
+    def make(world: World, recipe: Recipe, rng: random.Random) -> Splits:
+        taken: set[tuple[str, ...]] = set()
+        sizes = {"validation": recipe.datasets.validation, "train": recipe.datasets.train}
+        return {
+            split: _fill(lambda label: draw(world, rng, label), labels, size, taken, rng)
+            for split, size in sizes.items()
+        }
+
+    return make
+
+
+def _lexical(world: World, rng: random.Random, label: int) -> Row:
+    cue = rng.choice((words.NEGATIVE, words.POSITIVE)[label])
+    return {"sentence": corpus.sentiment(world, cue, rng), "label": label}
+
+
+def _agreement(world: World, rng: random.Random, label: int) -> Row:
+    between = rng.randint(1, corpus.MOST_NOUNS_BETWEEN)
+    return {
+        "sentence": corpus.agreement(rng, rng.randint(0, 1), between, correct=bool(label)),
+        "label": label,
+    }
+
+
+def _paraphrase(world: World, rng: random.Random, label: int) -> Row:
+    """The same report in the same or another word order, or one that shares at most one detail."""
+    first, second = corpus.event_pair(rng, _keep(len(words.EVENT_SLOTS) if label else rng.randint(0, 1), rng))
+    return {"sentence1": first, "sentence2": second, "label": label}
+
+
+def _similarity(world: World, rng: random.Random, label: int) -> Row:
+    """Graded by the number of shared details, 0 to 5."""
+    first, second = corpus.event_pair(rng, _keep(label, rng))
+    return {"sentence1": first, "sentence2": second, "label": float(label)}
+
+
+def _keep(n: int, rng: random.Random) -> list[bool]:
+    kept = [i < n for i in range(len(words.EVENT_SLOTS))]
+    rng.shuffle(kept)
+    return kept
+
+
+def _of_people(draw: Callable[[World, random.Random, int, Sequence[str]], Row], train: str) -> Maker:
+    """Validation is about people who do not occur in training, whose size is the recipe's key ``train``."""
+
+    def make(world: World, recipe: Recipe, rng: random.Random) -> Splits:
+        people = rng.sample(world.people, len(world.people))
+        middle = int(len(people) * HELD_OUT_PEOPLE)
+        sizes = {"validation": recipe.datasets.validation, "train": getattr(recipe.datasets, train)}
+        parts = {"validation": people[:middle], "train": people[middle:]}
+        return {
+            split: _fill(lambda label, part=parts[split]: draw(world, rng, label, part), 2, size, set(), rng)
+            for split, size in sizes.items()
+        }
+
+    return make
+
+
+def _inference(world: World, rng: random.Random, label: int, people: Sequence[str]) -> Row:
+    """Does the sentence answer the question? If not, it tells something else or is about another person."""
+    asked, told = rng.sample(people, 2)
+    attribute, other = rng.sample(words.ATTRIBUTES, 2)
+    question = facts.question(attribute, asked, rng)
+    if label:
+        told, other = asked, attribute
+    elif rng.random() < 0.5:
+        told = asked
+    else:
+        other = attribute
+    return {
+        "question": question,
+        "sentence": facts.statement(other, told, world.values[told, other], rng),
+        "label": label,
+    }
+
+
+def _verification(world: World, rng: random.Random, label: int, people: Sequence[str]) -> Row:
+    """Is the statement true? Nothing in the sentence says so."""
+    person, attribute = rng.choice(people), rng.choice(words.ATTRIBUTES)
+    value = world.values[person, attribute]
+    told = value if label else world.other_value(attribute, value, rng)
+    return {"sentence": facts.statement(attribute, person, told, rng), "label": label}
+
+
+def _arithmetic(steps: int) -> Callable[[World, random.Random, int], Row]:
+    """Word problems whose label is the result; a sum may occur in both splits, a problem may not."""
+    by_result: list[list[tuple[int, ...]]] = [[] for _ in words.NUMBERS]
+    for terms in corpus.all_sums(steps):
+        by_result[sum(terms)].append(terms)
+
+    def draw(world: World, rng: random.Random, label: int) -> Row:
+        return {"question": corpus.problem(world, rng.choice(by_result[label]), rng), "label": label}
+
+    return draw
