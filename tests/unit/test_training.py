@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from test_models import classifier, compressed
+
+from junkdna import models, training
+from junkdna.catalog import Task
+from junkdna.files import DataError
+from junkdna.tasks import Question
+
+TASK = tiny.task("classification")
+QUESTIONS = [Question(str(i), (f"w{i % 40} w{i * 7 % 40} w{i % 3}",), target=float(i % 2)) for i in range(24)]
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    return tiny.save_model(tmp_path, encoder=True)
+
+
+def tuned(manifest: Path, transfer: str, task: Task = TASK, seed: int = 0, **options):
+    """A fine-tuned model, its masks, and its weights before."""
+    model = classifier(manifest, seed, task=task)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    masks = None
+    if transfer != "dense":
+        masks = models.load_masks(manifest, tiny.MODEL, compressed(manifest))[0]
+    tokenizer = models.load_tokenizer(models.model_folder(manifest))
+    options = {"resume": manifest.parent / "resume", **options}
+    done = training.fine_tune(model, tokenizer, task, QUESTIONS, transfer=transfer, masks=masks, seed=seed, **options)
+    return model, masks, before, done
+
+
+def decayed(**changes) -> Task:
+    return TASK.model_copy(update={"training": TASK.training.model_copy(update={"weight_decay": 0.1, **changes})})
+
+
+def test_dense_trains_everything_and_is_deterministic(manifest: Path) -> None:
+    model, _, before, done = tuned(manifest, "dense")
+    assert all(not torch.equal(w, before[n]) for n, w in model.named_parameters() if n.endswith("dense.weight"))
+    again = tuned(manifest, "dense")[0].state_dict()
+    assert all(torch.equal(weight, again[name]) for name, weight in model.state_dict().items())
+    other = tuned(manifest, "dense", seed=1)[0].state_dict()
+    assert any(not torch.equal(weight, other[name]) for name, weight in model.state_dict().items())
+    assert (done.steps, done.examples) == (12, 24)
+    assert [point["step"] for point in done.curve] == list(range(1, 13))
+    assert not list((manifest.parent / "resume").glob("*")), "a short run saves nothing"
+
+
+def test_sparse_keeps_exactly_the_mask(manifest: Path) -> None:
+    model, masks, before, _ = tuned(manifest, "sparse", decayed())
+    for name, mask in masks.items():
+        weight = model.get_parameter(name)
+        assert not weight[~mask].any()
+        assert not torch.equal(weight[mask], before[name][mask])
+
+
+def test_sparse_to_dense_lets_zeros_move(manifest: Path) -> None:
+    model, masks, before, _ = tuned(manifest, "sparse_to_dense")
+    name, mask = next(iter(masks.items()))
+    weight = model.get_parameter(name)
+    assert weight[~mask].any()
+    # It started from zero: a dozen steps of 0.01 do not bring back the pre-trained values.
+    assert (weight[~mask] - before[name][~mask]).abs().mean() > weight[~mask].abs().mean()
+
+
+def test_dense_frozen_keeps_pretrained_values_bit_for_bit(manifest: Path) -> None:
+    model, masks, before, _ = tuned(manifest, "dense_frozen", decayed())
+    for name, mask in masks.items():
+        weight = model.get_parameter(name).detach()
+        assert torch.equal(weight[~mask].view(torch.int32), before[name][~mask].view(torch.int32))
+        assert not torch.equal(weight[mask], before[name][mask])
+
+
+@pytest.mark.parametrize(
+    ("transfer", "keeper", "method", "message"),
+    [
+        ("sparse", "KeepZero", "on_optimizer_step", "a pruned weight is not zero"),
+        ("dense_frozen", "KeepFrozen", "on_optimizer_step", "differs from the pre-trained one"),
+    ],
+)
+def test_a_broken_callback_is_caught(manifest, monkeypatch, transfer, keeper, method, message) -> None:
+    monkeypatch.setattr(getattr(training, keeper), method, lambda *_, **__: None)
+    with pytest.raises(AssertionError, match=message):
+        tuned(manifest, transfer)
+
+
+def test_missing_the_last_step_is_caught(manifest, monkeypatch) -> None:
+    class SkipsLast(training.KeepZero):
+        def on_optimizer_step(self, args, state, control, **_):
+            if state.global_step + 1 < state.max_steps:
+                super().on_optimizer_step()
+
+    monkeypatch.setattr(training, "KeepZero", SkipsLast)
+    with pytest.raises(AssertionError, match="a pruned weight is not zero"):
+        tuned(manifest, "sparse")
+
+
+def test_zeros_that_stay_are_caught(manifest, monkeypatch) -> None:
+    class Sparse(training.ZeroOnce):
+        def __init__(self, pairs):
+            super().__init__(pairs)
+            self.other = training.KeepZero(pairs)
+
+        def on_optimizer_step(self, *_, **__):
+            self.other.on_optimizer_step()
+
+    monkeypatch.setattr(training, "ZeroOnce", Sparse)
+    with pytest.raises(AssertionError, match="no pruned weight moved"):
+        tuned(manifest, "sparse_to_dense")
+
+
+class Interrupt(Exception):
+    pass
+
+
+@pytest.mark.parametrize("transfer", ["sparse", "dense_frozen"])
+def test_an_interrupted_training_ends_with_the_same_weights(manifest, monkeypatch, transfer) -> None:
+    whole, _, _, expected = tuned(manifest, transfer, resume=manifest.parent / "whole", save_every=5)
+
+    def interrupt(self, args, state, control, **_):
+        if state.global_step == 8:
+            raise Interrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.StopAtNaN, "on_step_end", interrupt)
+        with pytest.raises(Interrupt):
+            tuned(manifest, transfer, save_every=5)
+    assert (manifest.parent / "resume/checkpoint-5/model.safetensors").exists()
+    steps = []
+    monkeypatch.setattr(
+        training.StopAtNaN, "on_step_end", lambda self, args, state, *_, **__: steps.append(state.global_step)
+    )
+    resumed, _, _, done = tuned(manifest, transfer, save_every=5)
+    assert steps[0] == 6, "it starts where the checkpoint ends"
+    assert done == expected
+    assert all(torch.equal(weight, resumed.state_dict()[name]) for name, weight in whole.state_dict().items())
+
+
+def test_regression_learns_values(manifest: Path) -> None:
+    task = tiny.task("regression", training={"learning_rate": 1e-2, "batch_size": 8, "epochs": 2.0, "max_length": 16})
+    model, _, _, done = tuned(manifest, "dense", task)
+    assert (model.config.num_labels, model.config.problem_type) == (1, "regression")
+    assert done.steps == 6 and done.curve[-1]["loss"] < done.curve[0]["loss"]
+
+
+def test_errors(manifest: Path, caplog) -> None:
+    with pytest.raises(DataError, match="needs a compressed state"):
+        model = classifier(manifest)
+        tokenizer = models.load_tokenizer(models.model_folder(manifest))
+        training.fine_tune(
+            model, tokenizer, TASK, QUESTIONS, transfer="sparse", masks=None, seed=0, resume=manifest.parent / "r"
+        )
+    with pytest.raises(DataError, match="transfer: 'frozen'; allowed: dense, sparse"):
+        training.start("frozen", [])
+    with pytest.raises(DataError, match=r"the loss is (nan|inf) at step \d+: lower `training.learning_rate`"):
+        tuned(manifest, "dense", decayed(learning_rate=1e30, weight_decay=0.0, steps=30))
+    tuned(manifest, "dense", decayed(max_length=4))
+    assert "24 of 24 inputs are longer than 4 tokens and were cut" in caplog.text

@@ -1,0 +1,78 @@
+"""Fine-tune one model on one task in one transfer mode."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import shutil
+from pathlib import Path
+
+from junkdna import models, tasks, training
+from junkdna.catalog import Model, Task
+from junkdna.files import DataError, sha256, write_json
+from junkdna.logs import run
+from junkdna.provenance import write_provenance
+
+logger = logging.getLogger("junkdna.finetune")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model-manifest", type=Path, required=True, help="manifest of the pre-trained model")
+    parser.add_argument("--model", type=Model.model_validate_json, required=True, help="its catalog entry as JSON")
+    parser.add_argument("--state", type=Path, nargs="?", help="compressed state; none for the dense transfer")
+    parser.add_argument("--dataset-manifest", type=Path, required=True, help="manifest of the data set")
+    parser.add_argument("--task-name", required=True, help="key of the task in the catalog")
+    parser.add_argument("--task", type=Task.model_validate_json, required=True, help="its catalog entry as JSON")
+    parser.add_argument("--transfer", required=True, help="dense, sparse, sparse_to_dense or dense_frozen")
+    parser.add_argument("--fraction", required=True, help="share of the training data, such as 0.30")
+    parser.add_argument("--seed", type=int, required=True, help="of head, order and dropout")
+    parser.add_argument("--output-weights", type=Path, required=True, help="model.safetensors to write")
+    parser.add_argument("--output-manifest", type=Path, required=True, help="what was done, deterministic")
+    parser.add_argument("--output-provenance", type=Path, required=True, help="versions, device, time, memory")
+    return parser.parse_args(argv)
+
+
+def resume_folder(args: argparse.Namespace) -> Path:
+    """Where an interrupted training continues: a folder named after everything that the weights depend on."""
+    state = sha256(args.state) if args.state else ""
+    inputs = [sha256(args.model_manifest), sha256(args.dataset_manifest), state, args.model.model_dump_json()]
+    inputs += [args.task.model_dump_json(), args.transfer, args.fraction, str(args.seed)]
+    return args.output_weights.parent / f"resume-{hashlib.sha256(chr(0).join(inputs).encode()).hexdigest()[:12]}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    data = tasks.dataset_folder(args.dataset_manifest)
+    tasks.check_columns(data, args.task, "train")
+    questions = tasks.training_questions(data, args.task, float(args.fraction))
+    folder = models.model_folder(args.model_manifest)
+    tokenizer = models.load_tokenizer(folder)
+    model = models.load_model(folder, args.model, args.task, tokenizer, args.seed)
+    masks, digest = models.load_masks(args.model_manifest, args.model, args.state) if args.state else (None, None)
+    resume = resume_folder(args)
+    named = {"transfer": args.transfer, "task": args.task_name, "fraction": args.fraction, "seed": args.seed}
+    try:
+        done = training.fine_tune(
+            model,
+            tokenizer,
+            args.task,
+            questions,
+            transfer=args.transfer,
+            masks=masks,
+            seed=args.seed,
+            resume=resume,
+        )
+    except DataError as error:
+        raise DataError(f"{args.output_weights.parent}: {error}") from error
+    models.save_weights(model, args.output_weights)
+    result = named | training.describe(done, model) | {"mask_sha256": digest}
+    write_json(args.output_manifest, result | {"schema": 1, "weights_sha256": sha256(args.output_weights)})
+    write_provenance(args.output_provenance, named)
+    shutil.rmtree(resume, ignore_errors=True)
+    logger.info("%s: %d steps, loss %s", args.output_weights.parent, done.steps, result["final_loss"])
+
+
+if __name__ == "__main__":
+    run(main)

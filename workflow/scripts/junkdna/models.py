@@ -1,0 +1,206 @@
+"""Pre-trained models as transformers classes, with a compressed or fine-tuned state applied. Safetensors only, no network."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from junkdna import state as states
+from junkdna.catalog import Model, Task
+from junkdna.files import DataError, atomic_path, read_json
+
+log = logging.getLogger(__name__)
+
+LOCAL = {"local_files_only": True, "trust_remote_code": False}
+LABELLED = ("classification", "regression")
+# Position 0 of these is the padding id plus one.
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "longformer")
+# Part of the body's class, but not of every checkpoint.
+FRESH = ("pooler.",)
+
+
+def device() -> torch.device:
+    """The accelerator if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerBase:
+    """A tokenizer that pads on the right, and pads with the end of text where it has no padding token."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(
+    folder: Path,
+    model: Model,
+    task: Task,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    seed: int = 0,
+    weights: Path | None = None,
+) -> transformers.PreTrainedModel:
+    """Load a model for a task: a sequence classifier with a fresh head, or a causal language model.
+
+    Args:
+        folder: with config.json and *.safetensors.
+        seed: of the fresh head.
+        weights: a fine-tuned state that replaces the folder's weights.
+
+    Raises:
+        DataError: weights are missing or of other shapes, or the architecture has no such class.
+    """
+    config = task_config(folder, task, tokenizer)
+    dtype = getattr(torch, model.dtype)
+    auto = AutoModelForSequenceClassification if task.kind in LABELLED else AutoModelForCausalLM
+    if type(config) not in auto._model_mapping:
+        raise DataError(f"{folder}: {config.model_type}: transformers has no model of it for tasks of kind {task.kind}")
+    torch.manual_seed(seed)
+    if weights is not None:
+        loaded = auto.from_config(config, dtype=dtype, trust_remote_code=False)
+        load_weights(loaded, weights)
+    else:
+        loaded, info = auto.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **LOCAL
+        )
+        _complete(loaded, folder, dtype, info["missing_keys"])
+    return loaded.to(device()).eval()
+
+
+def task_config(
+    folder: Path, task: Task, tokenizer: transformers.PreTrainedTokenizerBase
+) -> transformers.PretrainedConfig:
+    """The folder's configuration with the task's head and the tokenizer's padding."""
+    config = AutoConfig.from_pretrained(folder, **LOCAL)
+    if task.kind in LABELLED:
+        config.num_labels = task.n_classes if task.kind == "classification" else 1
+        config.problem_type = "regression" if task.kind == "regression" else "single_label_classification"
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    return config
+
+
+def _complete(loaded: transformers.PreTrainedModel, folder: Path, dtype: torch.dtype, missing: set[str]) -> None:
+    """Fill weights of the body that the folder holds under another name only.
+
+    A language model that ties its embeddings may save them as ``lm_head.weight`` alone. Its own class knows that, a
+    sequence classifier does not and would start from random embeddings.
+    """
+    prefix = f"{loaded.base_model_prefix}."
+    lost = sorted(n for n in missing if n.startswith(prefix) and not n.removeprefix(prefix).startswith(FRESH))
+    if not lost:
+        return
+    architecture = (AutoConfig.from_pretrained(folder, **LOCAL).architectures or ["none"])[0]
+    original = getattr(transformers, architecture, None)
+    found: dict[str, torch.Tensor] = {}
+    if original is not None and original is not type(loaded):
+        whole, info = original.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **LOCAL
+        )
+        found = {n: t for n, t in whole.state_dict().items() if n not in info["missing_keys"]}
+    if absent := [name for name in lost if name not in found]:
+        raise DataError(f"{folder}: weights of the body are missing: {', '.join(absent)}; fetch the model again")
+    target = loaded.state_dict()
+    with torch.no_grad():
+        for name in lost:
+            target[name].copy_(found[name])
+    log.info("%s: took %s from %s", folder, ", ".join(lost), architecture)
+
+
+def max_tokens(config: transformers.PretrainedConfig, tokenizer: transformers.PreTrainedTokenizerBase) -> int:
+    """Longest input in tokens."""
+    positions = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+    if config.model_type in OFFSET_POSITIONS:
+        positions -= (config.pad_token_id or 0) + 1
+    return int(min(positions, tokenizer.model_max_length))
+
+
+def load_masks(manifest: Path, model: Model, state: Path) -> tuple[dict[str, torch.Tensor], str]:
+    """The masks of a compressed state (True = keep) by the checkpoint's names, and their digest.
+
+    Raises:
+        DataError: the state is unreadable or of another base.
+    """
+    loaded = states.load(state)
+    source, checkpoint, names = states.base_of(manifest, model)
+    return dict(states.masks(loaded, source, checkpoint, names)), loaded.manifest["mask_sha256"]
+
+
+def matched(
+    model: transformers.PreTrainedModel, masks: dict[str, torch.Tensor]
+) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
+    """The parameter of each mask. Checkpoints of a bare body lack the body's prefix.
+
+    Raises:
+        DataError: a pruned weight does not exist in the model, or has another shape.
+    """
+    parameters = dict(model.named_parameters())
+    pairs = []
+    for name, mask in masks.items():
+        parameter = parameters.get(name, parameters.get(f"{model.base_model_prefix}.{name}"))
+        if parameter is None or parameter.shape != mask.shape:
+            found = "no such weight" if parameter is None else f"shape {tuple(parameter.shape)}"
+            raise DataError(
+                f"{type(model).__name__}: pruned weight {name} of shape {tuple(mask.shape)}: {found}; exclude it with "
+                "`prunable_exclude`"
+            )
+        pairs.append((parameter, mask.to(parameter.device)))
+    return pairs
+
+
+@torch.no_grad()
+def apply_masks(model: transformers.PreTrainedModel, masks: dict[str, torch.Tensor]) -> None:
+    """Set the weights outside of the masks to zero."""
+    for parameter, mask in matched(model, masks):
+        parameter.masked_fill_(~mask, 0)
+
+
+def save_weights(model: torch.nn.Module, path: Path) -> None:
+    """Write all weights; equal weights give equal bytes."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_path(path) as aside:
+        save_file(tensors, aside, metadata={"format": "pt"})
+
+
+def load_weights(model: torch.nn.Module, path: Path) -> None:
+    """Read what :func:`save_weights` wrote.
+
+    Raises:
+        DataError: the file is truncated, or its weights are not the model's.
+    """
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise DataError(
+            f"{path}: not the weights of this model ({error}); delete it so that it is made again"
+        ) from error
+
+
+def open_state(
+    manifest: Path,
+    model: Model,
+    task: Task,
+    state: Path | None = None,
+    weights: Path | None = None,
+) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
+    """A dense, compressed or fine-tuned model with its tokenizer, ready to evaluate."""
+    folder = model_folder(manifest)
+    tokenizer = load_tokenizer(folder)
+    loaded = load_model(folder, model, task, tokenizer, weights=weights)
+    if state is not None:
+        apply_masks(loaded, load_masks(manifest, model, state)[0])
+    return loaded, tokenizer
+
+
+def model_folder(manifest: Path) -> Path:
+    """The folder that a model's manifest names."""
+    source: dict[str, Any] = read_json(manifest)
+    return Path(source["path"])

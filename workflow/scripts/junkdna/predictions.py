@@ -1,0 +1,30 @@
+"""Predictions per example as parquet, in one schema for every kind of task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from junkdna.files import atomic_path
+
+TEXTS = ("variant", "id", "prediction", "reference")
+
+
+def write_predictions(path: Path, frame: pd.DataFrame) -> None:
+    """Write a frame of predictions; equal frames give equal bytes.
+
+    Args:
+        frame: columns of text (TEXTS), ``option_scores`` (a list of numbers or None), the others numbers.
+    """
+    scores = [None if value is None else [float(x) for x in value] for value in frame["option_scores"]]
+    columns = {
+        name: pa.array(scores, pa.list_(pa.float64()))
+        if name == "option_scores"
+        else pa.array(frame[name].tolist(), pa.string() if name in TEXTS else pa.float64())
+        for name in frame.columns
+    }
+    with atomic_path(path) as aside:
+        pq.write_table(pa.table(columns), aside, compression="zstd")

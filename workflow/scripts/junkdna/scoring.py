@@ -1,0 +1,287 @@
+"""Evaluation of a model on a task: predictions per example, without gradient, in batches that do not change them.
+
+Inputs are sorted by length. Texts to classify are padded on the right and masked. Sequences whose tokens are scored are
+padded on the right too, which a causal model cannot see. Prompts to continue are batched with prompts of equal length.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from junkdna import metrics, tasks
+from junkdna.catalog import METRICS, Task, Variant
+from junkdna.models import LABELLED, max_tokens
+from junkdna.tasks import Question
+from junkdna.training import encode, pad_right
+
+log = logging.getLogger(__name__)
+
+BATCH_TOKENS = 8192
+BATCH_SEQUENCES = 64
+COLUMNS = ("variant", "id", "prediction", "reference", "y_pred", "y_true", "option_scores")
+
+
+def evaluate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, folder: Path
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Score every variant of a task.
+
+    Args:
+        folder: of the data set.
+
+    Returns:
+        Variant to {"n_examples", "chance", "metrics"}, and the predictions, one row per example and variant.
+
+    Raises:
+        DataError: a column is missing or a row cannot be asked.
+    """
+    measured, frames = {}, []
+    for name, variant in task.variants.items():
+        frame = predict(model, tokenizer, task, variant, folder)
+        frame.insert(0, "variant", name)
+        measured[name] = summarise(task, frame)
+        log.info("%s: %s", name, measured[name])
+        frames.append(frame)
+    return measured, pd.concat(frames, ignore_index=True)
+
+
+def summarise(task: Task, frame: pd.DataFrame) -> dict[str, Any]:
+    """Number of examples, chance level and all metrics of the predictions of one variant."""
+    names = [name for name in METRICS[task.kind] if name != "f1_binary" or task.n_classes == 2]
+    options = frame["option_scores"]
+    counts = None if options.isna().any() or task.kind == "regression" else options.map(len).to_numpy()
+    return {
+        "n_examples": len(frame),
+        "chance": metrics.chance_level(task.chance, frame["y_true"].to_numpy(dtype=float), counts),
+        "metrics": {name: metrics.METRICS[name].compute(frame) for name in names},
+    }
+
+
+def predict(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, variant: Variant, folder: Path
+) -> pd.DataFrame:
+    """The predictions of one variant, in the order of the data set."""
+    if task.kind == "perplexity":
+        return _perplexity(model, tokenizer, task, folder)
+    questions = tasks.questions(folder, task, variant)
+    frame = pd.DataFrame({"id": [question.id for question in questions]})
+    if task.kind in LABELLED:
+        length = min(task.training.max_length if task.training else 2**30, max_tokens(model.config, tokenizer))
+        logits = label_logits(model, encode(questions, tokenizer, length), tokenizer.pad_token_id)
+        return _labelled(frame, task, questions, logits)
+    if task.kind == "multiple_choice":
+        return _chosen(frame, questions, option_scores(model, tokenizer, questions))
+    found = generate(model, tokenizer, [q.texts[0] for q in questions], task.max_new_tokens)
+    pairs = [(text, q.answers) for text, q in zip(found, questions, strict=True)]
+    frame = frame.assign(prediction=found, reference=[q.answers[0] for q in questions])
+    frame = frame.assign(y_pred=np.nan, y_true=np.nan, option_scores=None)
+    return frame.assign(
+        exact_match=[metrics.exact_match(*pair) for pair in pairs],
+        f1=[metrics.f1(*pair) for pair in pairs],
+        contains=[metrics.contains(*pair) for pair in pairs],
+    )
+
+
+def _labelled(frame: pd.DataFrame, task: Task, questions: list[Question], logits: np.ndarray) -> pd.DataFrame:
+    truth = np.array([question.target for question in questions])
+    if task.kind == "regression":
+        text = [f"{value:.4g}" for value in logits[:, 0]]
+        frame = frame.assign(prediction=text, reference=[f"{value:.4g}" for value in truth])
+        return frame.assign(y_pred=logits[:, 0], y_true=truth, option_scores=None)
+    guess = logits.argmax(1)
+    frame = frame.assign(prediction=guess.astype(str), reference=truth.astype(int).astype(str))
+    frame = frame.assign(y_pred=guess.astype(float), y_true=truth, option_scores=list(logits))
+    return frame.assign(accuracy=(guess == truth).astype(float))
+
+
+def _chosen(frame: pd.DataFrame, questions: list[Question], scores: list[np.ndarray]) -> pd.DataFrame:
+    guess = [int(found.argmax()) for found in scores]
+    right = [int(question.target) for question in questions]
+    frame = frame.assign(
+        prediction=[q.shown[i] for q, i in zip(questions, guess, strict=True)],
+        reference=[q.shown[i] for q, i in zip(questions, right, strict=True)],
+    )
+    frame = frame.assign(y_pred=np.array(guess, dtype=float), y_true=np.array(right, dtype=float), option_scores=scores)
+    return frame.assign(accuracy=(frame["y_pred"] == frame["y_true"]).astype(float))
+
+
+def batches(lengths: Sequence[int], equal: bool = False) -> Iterator[list[int]]:
+    """Indices in batches of similar (or equal) length, longest first, within BATCH_TOKENS and BATCH_SEQUENCES."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    groups: Iterable[list[int]] = [order]
+    if equal:
+        groups = (list(group) for _, group in itertools.groupby(order, key=lambda i: lengths[i]))
+    for group in groups:
+        while group:
+            size = max(1, min(BATCH_SEQUENCES, BATCH_TOKENS // max(1, lengths[group[0]])))
+            yield group[:size]
+            group = group[size:]
+
+
+@torch.no_grad()
+def label_logits(model: PreTrainedModel, sequences: list[list[int]], pad: int) -> np.ndarray:
+    """Logits of texts to classify, float64 of shape (texts, labels)."""
+    found = np.empty((len(sequences), model.config.num_labels))
+    for batch in _progress(batches([len(s) for s in sequences]), "classify"):
+        inputs = pad_right([sequences[i] for i in batch], pad)
+        logits = model(**{key: tensor.to(model.device) for key, tensor in inputs.items()}).logits
+        found[batch] = logits.float().cpu().numpy()
+    return found
+
+
+def option_scores(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: list[Question]
+) -> list[np.ndarray]:
+    """Log-likelihood of each option given the prompt, summed over its tokens; one array per question.
+
+    Prompt and option are tokenised together, since tokens may span the two. What is scored of an option are the tokens
+    after the longest beginning that the prompt and all its options share.
+    """
+    texts = [text for q in questions for text in (q.texts[0], *(q.texts[0] + option for option in q.options))]
+    encoded = iter(_token_ids(tokenizer, texts))
+    limit, cut = max_tokens(model.config, tokenizer), 0
+    items: list[tuple[tuple[int, ...], int]] = []
+    for question in questions:
+        prompt = next(encoded)
+        options = [next(encoded) for _ in question.options]
+        begin = _shared([prompt, *options])
+        excess = max(map(len, options)) - limit
+        # The beginning goes, not the question at the end; the start token stays.
+        head = 1 if prompt[:1] == [tokenizer.bos_token_id] else 0
+        if excess > 0:
+            cut += 1
+            options = [ids[:head] + ids[head + excess :] for ids in options]
+            begin -= excess
+        if begin < 1 or any(len(ids) <= begin for ids in options):
+            raise tasks.DataError(
+                f"question {question.id}: an option has no token of its own, or prompt and options are "
+                f"longer than the model's {limit} tokens: {list(question.options)}"
+            )
+        items += [(tuple(ids), begin) for ids in options]
+    if cut:
+        log.warning(
+            "%d of %d prompts are longer than %d tokens: their beginnings were cut",
+            cut,
+            len(questions),
+            limit,
+        )
+    scores = iter(sequence_scores(model, items))
+    return [np.array([next(scores) for _ in question.options]) for question in questions]
+
+
+def _shared(sequences: list[list[int]]) -> int:
+    """Length of the longest common beginning."""
+    return next(
+        (i for i, column in enumerate(zip(*sequences, strict=False)) if len(set(column)) > 1),
+        min(map(len, sequences)),
+    )
+
+
+@torch.no_grad()
+def sequence_scores(model: PreTrainedModel, items: list[tuple[tuple[int, ...], int]]) -> list[float]:
+    """Sum of the log-probabilities of ``ids[begin:]`` given ``ids[:begin]``, for each (ids, begin).
+
+    Sequences that differ in their last token only are run once.
+    """
+    users: dict[tuple[int, ...], list[int]] = {}
+    for number, (ids, _) in enumerate(items):
+        users.setdefault(ids[:-1], []).append(number)
+    inputs = list(users)
+    scores = [0.0] * len(items)
+    for batch in _progress(batches([len(ids) for ids in inputs]), "score options"):
+        tokens = pad_right([list(inputs[i]) for i in batch], 0)["input_ids"].to(model.device)
+        first = min(items[number][1] for i in batch for number in users[inputs[i]]) - 1
+        logits = model(tokens, logits_to_keep=tokens.shape[1] - first, use_cache=False).logits
+        logs = logits.float().log_softmax(-1)
+        for row, i in enumerate(batch):
+            for number in users[inputs[i]]:
+                ids, begin = items[number]
+                wanted = torch.tensor(ids[begin:], device=logs.device)
+                picked = logs[row, begin - 1 - first : len(ids) - 1 - first].gather(1, wanted[:, None])
+                scores[number] = float(picked.double().sum())
+    return scores
+
+
+@torch.no_grad()
+def generate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], max_new_tokens: int
+) -> list[str]:
+    """Greedy continuations up to a line break, the end of the text or ``max_new_tokens``; stripped."""
+    limit, cut = max_tokens(model.config, tokenizer) - max_new_tokens, 0
+    encoded = _token_ids(tokenizer, prompts)
+    for ids in encoded:
+        if len(ids) > limit:
+            # The beginning goes: the question stands at the end.
+            head = 1 if ids[0] == tokenizer.bos_token_id else 0
+            del ids[head : head + len(ids) - limit]
+            cut += 1
+    if cut:
+        log.warning("%d of %d prompts are longer than %d tokens: their beginnings were cut", cut, len(prompts), limit)
+    found = [""] * len(prompts)
+    for batch in _progress(batches([len(ids) for ids in encoded], equal=True), "generate"):
+        for i, text in zip(
+            batch, _continue(model, tokenizer, [encoded[i] for i in batch], max_new_tokens), strict=True
+        ):
+            found[i] = text
+    return found
+
+
+def _continue(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], max_new_tokens: int
+) -> list[str]:
+    """Continue prompts of one length."""
+    tokens, cache = torch.tensor(prompts, device=model.device), None
+    written: list[list[int]] = [[] for _ in prompts]
+    texts, open_rows = [""] * len(prompts), set(range(len(prompts)))
+    for _ in range(max_new_tokens):
+        out = model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache, tokens = out.past_key_values, out.logits[:, -1].argmax(-1, keepdim=True)
+        for row in sorted(open_rows):
+            token = int(tokens[row, 0])
+            if token != tokenizer.eos_token_id:
+                written[row].append(token)
+                texts[row] = tokenizer.decode(written[row], skip_special_tokens=True)
+            if token == tokenizer.eos_token_id or "\n" in texts[row]:
+                open_rows.remove(row)
+        if not open_rows:
+            break
+    return [text.split("\n")[0].strip() for text in texts]
+
+
+def _perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, folder: Path) -> pd.DataFrame:
+    """Windows of the context length over the joined text, each predicted from its own beginning.
+
+    Rows are joined by ``separator``; with the default this is what SparseGPT's and Wanda's perplexities do, except that
+    the last, shorter window counts too.
+    """
+    text = task.separator.join(tasks.texts(folder, task))
+    (ids,) = _token_ids(tokenizer, [text])
+    length = max_tokens(model.config, tokenizer)
+    windows = {f"window-{i // length:06d}": ids[i : i + length] for i in range(0, len(ids), length)}
+    windows = {name: window for name, window in windows.items() if len(window) > 1}
+    names = tasks.sample(list(windows), task.evaluate_limit)
+    scores = sequence_scores(model, [(tuple(windows[name]), 1) for name in names])
+    frame = pd.DataFrame({"id": names, "prediction": "", "reference": ""})
+    frame = frame.assign(y_pred=np.nan, y_true=np.nan, option_scores=None)
+    return frame.assign(nll=[-score for score in scores], tokens=[float(len(windows[name]) - 1) for name in names])
+
+
+def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    """Token ids without an end of text, which a prompt that is continued must not have."""
+    found = tokenizer(texts, verbose=False)["input_ids"]
+    end = tokenizer.eos_token_id
+    return [ids[:-1] if len(ids) > 1 and ids[-1] == end else ids for ids in found]
+
+
+def _progress(found: Iterable[list[int]], label: str) -> Iterable[list[int]]:
+    return tqdm(list(found), desc=label, unit="batch", mininterval=5)

@@ -1,0 +1,284 @@
+"""From a data set's parquet files to questions: rows, prompts, options. Torch-free, and reads only the columns it needs.
+
+The hub's columns are taken as they are; a dotted name enters nested values (``answer.aliases``). Everything drawn is
+drawn by a hash of the question's id, so that it does not depend on limits, on other rows or on the order of variants.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import string
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from junkdna.catalog import Task, Variant
+from junkdna.files import DataError, read_json
+
+ID_COLUMNS = ("id", "question_id")
+SAMPLE_SEED = 0
+LETTERS = string.ascii_uppercase
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One example as it is asked.
+
+    Attributes:
+        id: the same in every variant of the question, and unique within one.
+        texts: what the model reads: the prompt, or the one or two texts to classify.
+        answers: generation: accepted answers, the target first.
+        options: multiple_choice: continuations of the prompt, in order; shown: their texts for people.
+        target: class, index of the right option, or value; None for generation.
+    """
+
+    id: str
+    texts: tuple[str, ...]
+    answers: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+    target: float | None = None
+
+
+def dataset_folder(manifest: Path) -> Path:
+    """The folder that a data set's manifest names."""
+    return Path(read_json(manifest)["path"])
+
+
+def check_columns(folder: Path, task: Task, stage: Literal["train", "evaluate"]) -> None:
+    """Check that every configuration, split and column that a stage reads exists; opens headers only.
+
+    Raises:
+        DataError: names what is missing, the file, and what there is instead.
+    """
+    splits = {task.train_split if stage == "train" else task.evaluate_split}
+    if stage == "evaluate" and any(variant.shots for variant in task.variants.values()):
+        splits.add(task.demonstration_split)
+    for config in task.configs:
+        for split in sorted(splits):
+            for file in _files(folder, config, split):
+                _check_file(file, _columns(task, split in (task.evaluate_split,)))
+
+
+def training_questions(folder: Path, task: Task, fraction: float) -> list[Question]:
+    """The first rows, up to ``train_limit``, then the first ``fraction`` of these, as the reference code takes them.
+
+    Raises:
+        DataError: a configuration, split, column or label does not exist.
+    """
+    rows = list(_rows(folder, task, task.train_split, where=False))[: task.train_limit]
+    rows = rows[: max(1, round(fraction * len(rows)))]
+    return [_labelled(task, name, row, folder) for name, row in rows]
+
+
+def questions(folder: Path, task: Task, variant: Variant) -> list[Question]:
+    """The questions of one variant, in the data set's order, at most ``evaluate_limit`` of them.
+
+    The sample takes the smallest hashes of ids, so variants with the same ids keep the same questions.
+
+    Raises:
+        DataError: a configuration, split or column does not exist, no row is left, or a row cannot be asked so.
+    """
+    rows = list(_unique(_matching(_rows(folder, task, task.evaluate_split, where=True), variant.where)))
+    kept = set(sample([name for name, _ in rows], task.evaluate_limit))
+    rows = [row for row in rows if row[0] in kept]
+    if not rows:
+        raise DataError(f"{folder}: {task.evaluate_split} of {', '.join(task.configs)}: no row with {variant.where}")
+    if task.kind in ("classification", "regression"):
+        return [_labelled(task, name, row, folder) for name, row in rows]
+    shots: dict[str, list[tuple[str, Row]]] = {}
+    if variant.shots:
+        for config in task.configs:
+            single = task.model_copy(update={"configs": [config]})
+            shots[config] = list(_rows(folder, single, task.demonstration_split, where=False))[: variant.shots + 1]
+    return [_asked(task, variant, name, row, shots.get(row["__config"], []), folder) for name, row in rows]
+
+
+def texts(folder: Path, task: Task) -> list[str]:
+    """perplexity: the text rows of the evaluation split, in order."""
+    return [str(value(row, task.text[0])) for _, row in _rows(folder, task, task.evaluate_split, where=True)]
+
+
+def sample(names: list[str], limit: int | None) -> list[str]:
+    """At most ``limit`` names, those of the smallest hash, in their order."""
+    kept = set(sorted(names, key=lambda name: _draw(SAMPLE_SEED, name))[:limit])
+    return [name for name in names if name in kept]
+
+
+def value(row: Any, column: str) -> Any:
+    """The value of a dotted column; lists are entered element by element."""
+    for part in column.split("."):
+        row = [element[part] for element in row] if isinstance(row, list) else row[part]
+    return row
+
+
+def _draw(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}/{name}".encode()).digest()
+
+
+def _files(folder: Path, config: str, split: str) -> list[Path]:
+    files = sorted((folder / config).glob(f"{split}-*-of-*.parquet"))
+    if files:
+        return files
+    configs = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if config not in configs:
+        raise DataError(f"{folder}: no configuration {config!r}; there are {', '.join(configs) or 'none'}")
+    splits = sorted({path.name.rsplit("-", 3)[0] for path in (folder / config).glob("*-*-of-*.parquet")})
+    raise DataError(f"{folder / config}: no split {split!r}; there are {', '.join(splits) or 'none'}")
+
+
+def _columns(task: Task, where: bool) -> list[str]:
+    """The columns that a task reads, dotted; those of ``where`` only in the split that is evaluated."""
+    wanted = [*task.text, *task.aliases]
+    if task.kind != "perplexity":
+        wanted.append(task.target)
+    if task.choices:
+        wanted.append(task.choices)
+    prompts = {task.prompt, *(variant.prompt for variant in task.variants.values())} - {None}
+    for field in {field for prompt in prompts for field in fields(prompt)}:
+        wanted += task.fields.get(field, [field])
+    if where:
+        wanted += [column for variant in task.variants.values() for column in variant.where]
+    return sorted(set(wanted))
+
+
+@cache
+def fields(template: str) -> tuple[str, ...]:
+    """Names in braces of a template."""
+    return tuple(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(template) if name))
+
+
+def _open(file: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{file}: truncated or not parquet ({error}); fetch the file again") from error
+
+
+def _check_file(file: Path, columns: Iterable[str]) -> None:
+    with _open(file) as opened:
+        schema = opened.schema_arrow
+    paths = set(_paths(pa.struct(list(schema))))
+    for column in columns:
+        if column not in paths:
+            raise DataError(f"{file}: no column {column!r}; there are {', '.join(sorted(paths))}")
+
+
+def _paths(kind: pa.DataType, prefix: str = "") -> Iterator[str]:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        yield from _paths(kind.value_type, prefix)
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield f"{prefix}{field.name}"
+            yield from _paths(field.type, f"{prefix}{field.name}.")
+
+
+def _rows(folder: Path, task: Task, split: str, where: bool) -> Iterator[tuple[str, Row]]:
+    """Ids and rows of a split of all configurations; the row's configuration is under ``__config``."""
+    columns = _columns(task, where)
+    for config in task.configs:
+        number = 0
+        for file in _files(folder, config, split):
+            _check_file(file, columns)
+            with _open(file) as opened:
+                names = opened.schema_arrow.names
+                identity = next((column for column in ID_COLUMNS if column in names), None)
+                # Whole top-level columns: entering structs by leaf would lose the pairing of their lists.
+                needed = dict.fromkeys([c.split(".")[0] for c in columns] + [identity] * bool(identity))
+                table = opened.read(columns=list(needed))
+            for row in table.to_pylist():
+                row["__config"] = config
+                yield str(row[identity]) if identity else f"{config}-{number:06d}", row
+                number += 1
+
+
+def _matching(rows: Iterable[tuple[str, Row]], where: dict[str, Any]) -> Iterator[tuple[str, Row]]:
+    for name, row in rows:
+        if all(value(row, column) == wanted for column, wanted in where.items()):
+            yield name, row
+
+
+def _unique(rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
+    """TriviaQA repeats a question's id for other evidence: number the repetitions."""
+    seen: Counter[str] = Counter()
+    for name, row in rows:
+        seen[name] += 1
+        yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), row
+
+
+def _labelled(task: Task, name: str, row: Row, folder: Path) -> Question:
+    target = value(row, task.target)
+    try:
+        number = float(target)
+    except (TypeError, ValueError):
+        number = float("nan")
+    classes = task.n_classes if task.kind == "classification" else None
+    if number != number or (classes and number not in range(classes)):
+        allowed = f"0 to {classes - 1}" if classes else "a number"
+        raise DataError(f"{folder}/{row['__config']}: row {name}: {task.target}: {target!r}: {allowed} is expected")
+    return Question(name, tuple(str(value(row, column)) for column in task.text), target=number)
+
+
+def _asked(task: Task, variant: Variant, name: str, row: Row, shots: list[tuple[str, Row]], folder: Path) -> Question:
+    others = [(other, shot) for other, shot in shots if other != name][: variant.shots]
+    if len(others) < variant.shots:
+        raise DataError(
+            f"{folder}/{row['__config']}: {task.demonstration_split} has {len(others)} demonstrations, "
+            f"{variant.shots} are asked for"
+        )
+    parts = [prompt + " " + answer for prompt, answer, _ in (_single(task, variant, *other) for other in others)]
+    prompt, _, question = _single(task, variant, name, row)
+    text = task.preamble + task.separator.join([*parts, prompt])
+    return Question(name, (text,), **question)
+
+
+def _single(task: Task, variant: Variant, name: str, row: Row) -> tuple[str, str, dict[str, Any]]:
+    """One question without demonstrations: its prompt, its answer as a demonstration shows it, and the rest."""
+    template = variant.prompt or task.prompt or ""
+    text = template.format(**{field: _field(task, field, row) for field in fields(template)})
+    if task.kind == "generation":
+        answers = [str(value(row, task.target))]
+        for column in task.aliases:
+            found = value(row, column)
+            answers += [str(alias) for alias in (found if isinstance(found, list) else [found])]
+        return text, answers[0], {"answers": tuple(dict.fromkeys(answers))}
+    choices, right = _options(task, variant, name, row)
+    if task.option:
+        listed = (task.option.format(letter=LETTERS[i], choice=choice) for i, choice in enumerate(choices))
+        text += "".join(f"\n{line}" for line in listed)
+    labels = [LETTERS[i] for i in range(len(choices))] if task.scoring == "letter" else choices
+    options = tuple(f" {label}" for label in labels)
+    rest = {"options": options, "shown": tuple(choices), "target": float(right)}
+    return text + task.cue, labels[right], rest
+
+
+def _field(task: Task, field: str, row: Row) -> str:
+    found = []
+    for column in task.fields.get(field, [field]):
+        content = value(row, column)
+        found += content if isinstance(content, list) else [content]
+    text = "\n".join(map(str, found))
+    return text[: task.context_characters] if field == "context" else text
+
+
+def _options(task: Task, variant: Variant, name: str, row: Row) -> tuple[list[str], int]:
+    """The options kept, in order, and the index of the right one. Fewer options are a subset of more."""
+    choices, right = [str(choice) for choice in value(row, task.choices or "")], value(row, task.target)
+    if not isinstance(right, int) or not 0 <= right < len(choices) <= len(LETTERS):
+        raise DataError(f"row {name}: {task.target}: {right!r}: an index of the {len(choices)} options is expected")
+    if variant.n_options is None:
+        return choices, right
+    if variant.n_options > len(choices):
+        raise DataError(f"row {name}: n_options: {variant.n_options}: the question has {len(choices)} options")
+    distractors = [i for i in range(len(choices)) if i != right]
+    drawn = sorted(distractors, key=lambda i: _draw(SAMPLE_SEED, f"{name}/{i}"))[: variant.n_options - 1]
+    kept = sorted([right, *drawn])
+    return [choices[i] for i in kept], kept.index(right)

@@ -1,0 +1,255 @@
+"""Fine-tuning with transformers.Trainer in the four transfer modes.
+
+From the same pre-trained weights and the same mask M (1 = keep): ``dense`` trains everything; ``sparse`` zeroes the
+weights outside M and keeps them zero; ``sparse_to_dense`` zeroes them once and trains them again; ``dense_frozen``
+zeroes nothing and keeps the weights outside M at their pre-trained values.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from junkdna.catalog import Task
+from junkdna.files import DataError
+from junkdna.models import LABELLED, matched, max_tokens
+from junkdna.tasks import Question
+
+log = logging.getLogger(__name__)
+
+LOGGED = 20  # points of the loss curve
+SAVE_EVERY = 500  # steps; shorter runs are cheaper to repeat than to save
+
+Pairs = list[tuple[torch.nn.Parameter, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training did; ``curve`` holds {"step", "loss"} with the loss averaged since the point before."""
+
+    steps: int
+    examples: int
+    curve: list[dict[str, float]]
+
+
+class Collator:
+    """Pads a batch on the right to its longest example."""
+
+    def __init__(self, pad: int, regression: bool) -> None:
+        self.pad = pad
+        self.dtype = torch.float32 if regression else torch.long
+
+    def __call__(self, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        inputs = pad_right([example["input_ids"] for example in batch], self.pad)
+        return {**inputs, "labels": torch.tensor([example["label"] for example in batch], dtype=self.dtype)}
+
+
+def pad_right(sequences: list[list[int]], pad: int) -> dict[str, torch.Tensor]:
+    """Token ids and attention mask, both of shape (sequences, longest)."""
+    longest = max(map(len, sequences))
+    return {
+        "input_ids": torch.tensor([s + [pad] * (longest - len(s)) for s in sequences]),
+        "attention_mask": torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in sequences]),
+    }
+
+
+def encode(questions: list[Question], tokenizer: PreTrainedTokenizerBase, length: int) -> list[list[int]]:
+    """Token ids of one or two texts each, cut to ``length``; how many were cut is logged."""
+    pairs = [list(column) for column in zip(*(question.texts for question in questions), strict=True)]
+    # A tokenizer that was told to cut does not say what it cut.
+    lengths = [len(ids) for ids in tokenizer(*pairs, verbose=False)["input_ids"]]
+    cut = sum(found > length for found in lengths)
+    if cut:
+        log.warning("%d of %d inputs are longer than %d tokens and were cut", cut, len(lengths), length)
+    return tokenizer(*pairs, truncation=True, max_length=length)["input_ids"]
+
+
+def fine_tune(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    questions: list[Question],
+    *,
+    transfer: str,
+    masks: dict[str, torch.Tensor] | None,
+    seed: int,
+    resume: Path,
+    save_every: int = SAVE_EVERY,
+) -> Outcome:
+    """Fine-tune ``model`` in place.
+
+    Args:
+        masks: True = keep, by weight; None for the dense transfer and only for it.
+        resume: folder for the checkpoints of an interrupted training; continues from one that is there.
+        save_every: steps between checkpoints.
+
+    Raises:
+        DataError: the task cannot be fine-tuned, the masks do not fit the transfer mode, or the loss is not finite.
+        AssertionError: the weights after training are not what the transfer mode promises.
+    """
+    training = task.training
+    if training is None or task.kind not in LABELLED:
+        raise DataError(f"task of kind {task.kind}: cannot be fine-tuned; give it `training`, and a kind of {LABELLED}")
+    if (masks is None) != (transfer == "dense"):
+        raise DataError(f"transfer {transfer!r}: {'needs a' if masks is None else 'takes no'} compressed state")
+    pairs = matched(model, masks or {})
+    keeper = start(transfer, pairs)
+    length = min(training.max_length, max_tokens(model.config, tokenizer))
+    regression = task.kind == "regression"
+    data = [
+        {"input_ids": ids, "label": q.target if regression else int(q.target)}
+        for ids, q in zip(encode(questions, tokenizer, length), questions, strict=True)
+    ]
+    steps = training.steps or math.ceil(training.epochs * math.ceil(len(data) / training.batch_size))
+    set_seed(seed)
+    trainer = Trainer(
+        model,
+        arguments(task, steps, seed, resume, save_every),
+        train_dataset=data,
+        data_collator=Collator(tokenizer.pad_token_id, regression),
+        callbacks=[keeper, StopAtNaN()],
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(resume)) if resume.is_dir() else None)
+    model.eval()
+    keeper.verify()
+    return Outcome(
+        steps,
+        len(data),
+        [
+            {"step": entry["step"], "loss": round(entry["loss"], 6)}
+            for entry in trainer.state.log_history
+            if "loss" in entry
+        ],
+    )
+
+
+def arguments(task: Task, steps: int, seed: int, folder: Path, save_every: int) -> TrainingArguments:
+    """AdamW with linear warm-up and decay, clipped at 1; nothing evaluated, reported or saved that is not needed."""
+    training = task.training
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=training.batch_size,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        lr_scheduler_type="linear",
+        warmup_steps=round(training.warmup_fraction * steps),
+        optim="adamw_torch_fused",
+        max_grad_norm=1.0,
+        seed=seed,
+        data_seed=seed,
+        full_determinism=torch.cuda.is_available(),
+        logging_strategy="steps",
+        logging_steps=max(1, steps // LOGGED),
+        logging_nan_inf_filter=False,
+        save_strategy="steps" if steps > save_every else "no",
+        save_steps=save_every,
+        save_total_limit=1,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        report_to="none",
+    )
+
+
+class StopAtNaN(TrainerCallback):
+    """Ends a training whose loss is not finite, at the next logged point."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise DataError(f"the loss is {logs['loss']} at step {state.global_step}: lower `training.learning_rate`")
+
+
+class Keeper(TrainerCallback):
+    """Dense transfer: keeps nothing. The other modes say after every optimizer step what the masks demand."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        self.weights = [weight for weight, _ in pairs]
+        self.masks = [mask for _, mask in pairs]
+
+    def verify(self) -> None:
+        """Assert what the mode promises of the weights outside the masks."""
+
+
+class KeepZero(Keeper):
+    """Sparse: zero after every step, the last one included."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        super().__init__(pairs)
+        self.factors = [mask.to(weight.dtype) for weight, mask in pairs]
+
+    @torch.no_grad()
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        torch._foreach_mul_(self.weights, self.factors)
+
+    def verify(self) -> None:
+        for weight, mask in zip(self.weights, self.masks, strict=True):
+            assert not bool(weight.detach()[~mask].any()), "sparse transfer: a pruned weight is not zero after training"
+
+
+class KeepFrozen(Keeper):
+    """Dense with freezing: the pre-trained values after every step, whatever momentum and decay did."""
+
+    def __init__(self, pairs: Pairs) -> None:
+        super().__init__(pairs)
+        self.pretrained = [weight.detach().clone() for weight in self.weights]
+
+    @torch.no_grad()
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        # A selection, not a product: it keeps the sign of zeros.
+        for weight, mask, values in zip(self.weights, self.masks, self.pretrained, strict=True):
+            weight.copy_(torch.where(mask, weight, values))
+
+    def verify(self) -> None:
+        for weight, mask, values in zip(self.weights, self.masks, self.pretrained, strict=True):
+            same = torch.equal(weight.detach()[~mask], values[~mask])
+            assert same, "dense_frozen transfer: a frozen weight differs from the pre-trained one"
+
+
+class ZeroOnce(Keeper):
+    """Sparse to dense: zero at the start only."""
+
+    def verify(self) -> None:
+        pruned = [weight.detach()[~mask] for weight, mask in zip(self.weights, self.masks, strict=True)]
+        moved = sum(int(values.count_nonzero()) for values in pruned)
+        assert moved or not sum(map(len, pruned)), "sparse_to_dense transfer: no pruned weight moved from zero"
+
+
+@torch.no_grad()
+def start(transfer: str, pairs: Pairs) -> Keeper:
+    """Bring the weights to where the mode starts; return what keeps them there.
+
+    Raises:
+        DataError: there is no such mode.
+    """
+    modes = {"dense": Keeper, "sparse": KeepZero, "sparse_to_dense": ZeroOnce, "dense_frozen": KeepFrozen}
+    if transfer not in modes:
+        raise DataError(f"transfer: {transfer!r}; allowed: {', '.join(modes)}")
+    if transfer in ("sparse", "sparse_to_dense"):
+        for weight, mask in pairs:
+            weight.masked_fill_(~mask, 0)
+    return modes[transfer](pairs)
+
+
+def describe(outcome: Outcome, model: PreTrainedModel) -> dict[str, Any]:
+    """What a manifest says of a training."""
+    return {
+        "steps": outcome.steps,
+        "examples": outcome.examples,
+        "final_loss": outcome.curve[-1]["loss"],
+        "loss_curve": outcome.curve,
+        "parameters": model.num_parameters(),
+    }
