@@ -1,0 +1,43 @@
+"""Gather the evaluated cells of an experiment into its tables."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from junkdna import tables, wide
+from junkdna.logs import run
+from junkdna.outcomes import read_outcomes
+from junkdna.tidy import read_plan, write_csv
+
+logger = logging.getLogger("junkdna.aggregate")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plan", type=Path, required=True, help="plan of the experiment")
+    parser.add_argument("--table", type=Path, required=True, help="tidy table to write, one row per point")
+    parser.add_argument("--contrasts", type=Path, required=True, help="table of drop differences to write")
+    parser.add_argument("--markdown", type=Path, required=True, help="readable table to write")
+    parser.add_argument("--latex", type=Path, required=True, help="the same for LaTeX with booktabs")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    plan = read_plan(args.plan)
+    experiment = plan["experiment"]
+    outcomes = read_outcomes(plan)
+    table = tables.points(plan, outcomes)
+    contrasts = tables.contrasts(plan, outcomes, table)
+    readable = wide.wide(experiment, table, plan["methods"])
+    wide.write_markdown(args.markdown, experiment, readable)
+    wide.write_latex(args.latex, experiment, readable)
+    write_csv(args.contrasts, contrasts)
+    write_csv(args.table, table)
+    logger.info("%s: %d points, %d contrasts", experiment["name"], len(table), len(contrasts))
+
+
+if __name__ == "__main__":
+    run(main)

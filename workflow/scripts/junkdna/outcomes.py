@@ -1,0 +1,149 @@
+"""Evaluated cells of a plan, read back with checks."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from junkdna.curves import DENSE
+from junkdna.files import DataError, read_json
+from junkdna.metrics import METRICS, Metric
+from junkdna.statistics import Scores
+
+REMEDY = "delete the cell's folder so that it is evaluated again"
+# metrics.json may be rounded; a larger difference means that the two files are of different runs.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """One state, or its seeds together, on one variant of a task."""
+
+    model: str
+    method: str
+    level: str
+    transfer: str
+    task: str
+    variant: str
+    fraction: str
+
+
+@dataclass
+class Outcome:
+    """The scores of a point and what is known of it from the plan."""
+
+    scores: Scores
+    chance: float
+    metric: str
+    kind: str
+    sparsity: float
+    control: bool
+
+
+def read_outcomes(plan: dict[str, Any], dense_only: bool = False) -> dict[Point, Outcome]:
+    """Read the evaluated cells of a plan, the seeds of a point together.
+
+    Raises:
+        DataError: a file is missing, truncated, or does not hold what the plan says.
+    """
+    frames: dict[Point, dict[int | None, pd.DataFrame]] = defaultdict(dict)
+    seen: dict[Point, tuple[dict[str, Any], float, Path]] = {}
+    for cell in plan["cells"]:
+        if dense_only and cell["method"] != DENSE:
+            continue
+        folder, task = Path(cell["path"]), plan["tasks"][cell["task"]]
+        measured = _read_metrics(folder / "metrics.json", cell, task)
+        predictions = _read_predictions(folder / "predictions.parquet", METRICS[task["metric"]].columns)
+        for variant, found in measured.items():
+            point = Point(
+                *(cell[key] for key in ("model", "method", "level", "transfer", "task")),
+                variant,
+                cell["fraction"],
+            )
+            rows = predictions[predictions["variant"] == variant]
+            if len(rows) != found["n_examples"]:
+                raise DataError(
+                    f"{folder}: variant {variant!r}: metrics.json counts {found['n_examples']} examples, "
+                    f"predictions.parquet {len(rows)}; {REMEDY}"
+                )
+            frames[point][cell["seed"]] = rows
+            seen[point] = (cell, float(found["chance"]), folder)
+            _check_agreement(folder, variant, task["metric"], rows, found["metrics"][task["metric"]])
+    return {
+        point: Outcome(
+            scores=_scores(point, seeds, plan["tasks"][point.task]["metric"], seen[point][2]),
+            chance=_chance(METRICS[plan["tasks"][point.task]["metric"]], seen[point][1]),
+            metric=plan["tasks"][point.task]["metric"],
+            kind=seen[point][0]["kind"],
+            sparsity=float(seen[point][0]["sparsity"]),
+            control=bool(seen[point][0]["control"]),
+        )
+        for point, seeds in frames.items()
+    }
+
+
+def reference_of(point: Point, plan: dict[str, Any]) -> Point:
+    """The dense point that ``point`` is compared with; for an untrained control the pre-trained model's."""
+    model = plan["models"][point.model].get("untrained_twin_of")
+    model = model if model in plan["models"] else point.model
+    transfer = "none" if point.transfer == "none" else DENSE
+    return Point(model, DENSE, DENSE, transfer, point.task, point.variant, point.fraction)
+
+
+def _chance(metric: Metric, chance: float) -> float:
+    """NaN where the task names no chance level: 0 is the catalog's default, and no perplexity is 0."""
+    return chance if metric.higher_is_better or chance > 0 else float("nan")
+
+
+def _scores(point: Point, frames: dict[int | None, pd.DataFrame], metric: str, folder: Path) -> Scores:
+    try:
+        return Scores(point.task, METRICS[metric], frames)
+    except DataError as error:
+        raise DataError(f"{folder}/predictions.parquet: variant {point.variant!r}: {error}; {REMEDY}") from None
+
+
+def _read_metrics(path: Path, cell: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    content = read_json(path)
+    try:
+        for key in ("model", "method", "level"):
+            if content[key] != cell[key]:
+                raise DataError(f"{path}: {key}: {content[key]!r}; this folder is of {cell[key]!r}; {REMEDY}")
+        variants = {name: content["variants"][name] for name in task["variants"]}
+        for name, found in variants.items():
+            values = [found["n_examples"], found["chance"], found["metrics"][task["metric"]]]
+            if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+                raise DataError(f"{path}: variants.{name}: {values}: finite numbers are expected; {REMEDY}")
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: missing key {error}; {REMEDY}") from None
+    return variants
+
+
+def _read_predictions(path: Path, scores: tuple[str, ...]) -> pd.DataFrame:
+    wanted = ["variant", "id", *scores]
+    try:
+        file = pq.ParquetFile(path)
+        frame = file.read(columns=wanted).to_pandas()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as parquet ({error}); {REMEDY}") from None
+    for column in wanted:
+        if column not in frame:
+            raise DataError(f"{path}: no column {column!r}; there are {', '.join(file.schema_arrow.names)}; {REMEDY}")
+    if frame.isna().any(axis=None):
+        raise DataError(f"{path}: empty fields in {', '.join(frame.columns[frame.isna().any()])}; {REMEDY}")
+    return frame
+
+
+def _check_agreement(folder: Path, variant: str, metric: str, rows: pd.DataFrame, stated: float) -> None:
+    computed = float(METRICS[metric].compute(rows))
+    if not abs(computed - stated) <= TOLERANCE * max(1.0, abs(stated)):
+        raise DataError(
+            f"{folder}: variant {variant!r}: metrics.json says {metric} {stated}, predictions.parquet gives "
+            f"{computed}; the two are of different runs; {REMEDY}"
+        )

@@ -1,0 +1,214 @@
+"""Intervals: bootstrap over examples where one state was scored, t over seeds where several were trained.
+
+With several seeds the value is the mean over seeds and the interval is Student's t on the seeds' values: it
+holds for other seeds on these examples. With one seed, or none (no training), it is the percentile bootstrap
+over examples (Efron and Tibshirani 1993, chapter 13): it holds for other examples and this state. Ratios and
+differences are formed within a seed, or within a bootstrap replicate, before averaging. Nothing is clipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from junkdna.files import DataError
+
+CONFIDENCE = 0.95
+REPLICATES = 1000
+CHUNK = 2_000_000  # indices drawn at a time, 16 MB
+SEED = 0
+# Metrics are ratios of counts or correlations: a smaller difference is rounding.
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its 95 % interval; NaN where the quantity is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
+UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
+
+
+@dataclass
+class Scores:
+    """The scored examples of one variant of a task: one frame per seed, or one under ``None`` without
+    training.
+
+    Args:
+        group: examples of different groups are different, whatever their ids; the task's name.
+        metric: a metric of :mod:`junkdna.metrics`.
+        frames: seed to predictions, one row per example; the same ids in every seed.
+
+    Raises:
+        DataError: no example, an id occurs twice, or the seeds differ in their ids.
+    """
+
+    group: str
+    metric: Any
+    frames: dict[int | None, pd.DataFrame]
+    ids: np.ndarray = field(init=False)
+    values: dict[int | None, float] = field(init=False)
+    _drawn: dict[bytes, np.ndarray] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.frames = {s: f.sort_values("id", ignore_index=True) for s, f in sorted(self.frames.items(), key=str)}
+        self.ids = next(iter(self.frames.values()))["id"].to_numpy(dtype=str)
+        if not len(self.ids):
+            raise DataError(f"{self.group}: predictions hold no example")
+        if len(np.unique(self.ids)) < len(self.ids):
+            raise DataError(f"{self.group}: an example id occurs twice in one variant; ids must be unique")
+        for seed, frame in self.frames.items():
+            if not np.array_equal(frame["id"].to_numpy(dtype=str), self.ids):
+                raise DataError(f"{self.group}: seed {seed}: other example ids than seed {next(iter(self.frames))}")
+        self.values = {seed: float(self.metric.compute(frame)) for seed, frame in self.frames.items()}
+
+    @property
+    def several(self) -> bool:
+        return len(self.frames) > 1
+
+    def replicates(self, shared: np.ndarray | None = None) -> np.ndarray:
+        """Bootstrap replicates of the only frame's metric, shape (REPLICATES,).
+
+        The draws follow from the ids, so that frames with the same ids are resampled jointly and frames
+        without a common id independently. ``shared`` (bool per example) marks the examples that the other
+        side of a contrast has too: the two strata are then drawn apart, and the shared one alike on both
+        sides.
+        """
+        shared = np.ones(len(self.ids), bool) if shared is None else shared
+        key = shared.tobytes()
+        if key not in self._drawn:
+            strata = [rows for rows in (np.flatnonzero(shared), np.flatnonzero(~shared)) if len(rows)]
+            sources = [np.random.default_rng([SEED, _digest(self.group, self.ids[rows])]) for rows in strata]
+            chunk = max(1, CHUNK // len(self.ids))
+            frame = next(iter(self.frames.values()))
+            parts = []
+            for start in range(0, REPLICATES, chunk):
+                count = min(chunk, REPLICATES - start)
+                drawn = [
+                    rows[source.integers(0, len(rows), (count, len(rows)))]
+                    for rows, source in zip(strata, sources, strict=True)
+                ]
+                parts.append(self.metric.resampled(frame, np.concatenate(drawn, axis=1)))
+            self._drawn[key] = np.concatenate(parts)
+        return self._drawn[key]
+
+
+def _digest(group: str, ids: np.ndarray) -> int:
+    text = "\0".join([group, *ids.tolist()])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+
+
+def t_interval(values: list[float] | np.ndarray) -> Estimate:
+    """Mean over seeds and Student's t interval; ``values`` has one entry per seed, at least two."""
+    values = np.asarray(values, dtype=float)
+    half = stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / np.sqrt(len(values))
+    return Estimate(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+
+
+def percentile_interval(value: float, replicates: np.ndarray) -> Estimate:
+    """``value`` with the central 95 % of its bootstrap replicates, without undefined ones (0 / 0)."""
+    defined = replicates[np.isfinite(replicates)]
+    if not len(defined) or not np.isfinite(value):
+        return Estimate(value, float("nan"), float("nan"))
+    low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(value, float(low), float(high))
+
+
+def retained(value: np.ndarray | float, dense: np.ndarray | float, higher_is_better: bool) -> np.ndarray:
+    """Share of the dense performance that is left, 1 = all.
+
+    metric / dense metric; for a metric where lower is better (perplexity) dense metric / metric. NaN where
+    the denominator is not above 0: there is nothing to lose.
+    """
+    above, below = (value, dense) if higher_is_better else (dense, value)
+    above, below = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(below > ROUNDING, above / below, np.nan)
+
+
+def chance_corrected(value: float, dense: float, chance: float, higher_is_better: bool) -> float:
+    """(metric - chance) / (dense - chance); NaN unless the dense model is better than chance."""
+    gain = dense - chance if higher_is_better else chance - dense
+    return (value - chance) / (dense - chance) if gain > ROUNDING else float("nan")
+
+
+def estimate_value(scores: Scores) -> Estimate:
+    """The metric itself."""
+    if scores.several:
+        return t_interval(list(scores.values.values()))
+    return percentile_interval(next(iter(scores.values.values())), scores.replicates())
+
+
+def estimate_retained(scores: Scores, dense: Scores) -> Estimate:
+    """Share of the dense performance that is left, seed by seed or replicate by replicate on the same
+    examples.
+
+    Raises:
+        DataError: the two sides differ in seeds or examples.
+    """
+    _check_pair(scores, dense)
+    better = scores.metric.higher_is_better
+    shares = [float(retained(scores.values[seed], dense.values[seed], better)) for seed in scores.values]
+    if not np.isfinite(shares).all():
+        return UNDEFINED
+    if scores.several:
+        return t_interval(shares)
+    return percentile_interval(shares[0], retained(scores.replicates(), dense.replicates(), better))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A compressed state and its dense reference on the same examples and seeds."""
+
+    scores: Scores
+    dense: Scores
+
+    def drops(self) -> dict[int | None, float]:
+        """Relative drop of each seed."""
+        better = self.scores.metric.higher_is_better
+        return {s: 1 - float(retained(v, self.dense.values[s], better)) for s, v in self.scores.values.items()}
+
+    def drop_replicates(self, shared: np.ndarray) -> np.ndarray:
+        sides = self.scores.replicates(shared), self.dense.replicates(shared)
+        return 1 - retained(*sides, self.scores.metric.higher_is_better)
+
+
+def drop_difference(easy: Pair, hard: Pair) -> Estimate:
+    """Relative drop of the hard side minus that of the easy side.
+
+    With several seeds: t interval on the seeds' differences. Otherwise a paired bootstrap: ids that both
+    sides have are drawn jointly, other ids independently.
+
+    Raises:
+        DataError: a side's dense reference differs in seeds or examples, or the sides differ in seeds.
+    """
+    for pair in (easy, hard):
+        _check_pair(pair.scores, pair.dense)
+    low, high = easy.drops(), hard.drops()
+    if set(low) != set(high):
+        raise DataError(f"{easy.scores.group}, {hard.scores.group}: the sides of a contrast differ in seeds")
+    differences = [high[seed] - low[seed] for seed in low]
+    if not np.isfinite(differences).all():
+        return UNDEFINED
+    if easy.scores.several:
+        return t_interval(differences)
+    same = easy.scores.group == hard.scores.group
+    common = np.intersect1d(easy.scores.ids, hard.scores.ids) if same else np.array([], dtype=str)
+    drawn = [pair.drop_replicates(np.isin(pair.scores.ids, common)) for pair in (easy, hard)]
+    return percentile_interval(differences[0], drawn[1] - drawn[0])
+
+
+def _check_pair(scores: Scores, dense: Scores) -> None:
+    if set(scores.frames) != set(dense.frames):
+        raise DataError(f"{scores.group}: seeds {list(scores.frames)} have dense references {list(dense.frames)}")
+    if not np.array_equal(scores.ids, dense.ids):
+        raise DataError(f"{scores.group}: other example ids than the dense reference; evaluate both again")
