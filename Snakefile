@@ -1,0 +1,76 @@
+"""The Junk DNA study: compress, fine-tune, evaluate, score difficulty, test the claims, draw every figure."""
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/sources.smk"
+include: "workflow/rules/compress.smk"
+include: "workflow/rules/finetune.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/extras.smk"
+
+
+report: "../workflow/report/workflow.rst"
+
+
+localrules:
+    all_figures,
+    fetch_dataset,
+    fetch_model,
+    plan,
+    score_difficulty,
+    aggregate,
+    plot,
+    status,
+
+
+rule all_figures:
+    """Every table and figure of the configured experiments."""
+    default_target: True
+    input:
+        expand("<results>/figures/{name}.{format}", name=EXPERIMENTS, format=SETTINGS.figure_formats),
+        expand("<results>/tables/{name}.{format}", name=EXPERIMENTS, format=["csv", "md", "tex"]),
+        "<results>/difficulty/difficulty.csv",
+        # Named here so that a deleted one is made again though the tables exist.
+        cells_files(EVALUATED.values(), "metrics.json"),
+        cells_files(EVALUATED.values(), "predictions.parquet"),
+
+
+# One target per experiment, named like it: `snakemake data_adequacy`.
+for name in EXPERIMENTS:
+
+    rule:
+        name:
+            name
+        input:
+            expand("<results>/figures/{name}.{format}", name=name, format=SETTINGS.figure_formats),
+            expand("<results>/tables/{name}.{format}", name=name, format=["csv", "md", "tex"]),
+            cells_files(CELLS[name], "metrics.json"),
+            cells_files(CELLS[name], "predictions.parquet"),
+        localrule: True
+
+
+WARM = warm.Server()
+
+
+onstart:
+    # A rule with an environment of its own must not run in this one.
+    if SETTINGS.warm_start and workflow.local_exec and not workflow.deployment_settings.deployment_method:
+        WARM.start()
+
+
+onsuccess:
+    WARM.stop()
+
+
+onerror:
+    WARM.stop()

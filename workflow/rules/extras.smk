@@ -1,0 +1,108 @@
+"""Beside the study: rebuild the organisms, export a cell, tell the state of the results."""
+
+
+rule pretrain:
+    """Rebuild both model organisms from scratch."""
+    input:
+        expand("<results>/pretrain/{organism}/model.safetensors", organism=["encoder", "decoder"]),
+
+
+rule pretrain_organism:
+    """Pre-train one model organism on the generated micro-world."""
+    input:
+        recipe=RECIPE,
+    output:
+        weights="<results>/pretrain/{organism}/model.safetensors",
+        curve="<results>/pretrain/{organism}/training_curve.csv",
+    log:
+        "<results>/logs/pretrain/{organism}.log",
+    benchmark:
+        "<results>/benchmarks/pretrain/{organism}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("pretrain.py"),
+        code=code_of("pretrain.py"),
+        folder="<results>/pretrain/{organism}",
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --recipe {input.recipe:q} \
+            --organism {wildcards.organism} \
+            --output {params.folder:q} \
+            2>{log:q}
+        """
+
+
+rule export_compressed:
+    """Write a compressed model as an ordinary Hugging Face folder."""
+    input:
+        model="<results>/sources/models/{model}/manifest.json",
+        state="<results>/compress/{model}/{method}/{level}/state.safetensors",
+    output:
+        weights="<results>/export/{model}/{method}/{level}/model.safetensors",
+        config="<results>/export/{model}/{method}/{level}/config.json",
+    log:
+        "<results>/logs/export/{model}/{method}/{level}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("export.py"),
+        model=model_json,
+        code=code_of("export.py"),
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --model-manifest {input.model:q} \
+            --model {params.model:q} \
+            --state {input.state:q} \
+            --output-weights {output.weights:q} \
+            2>{log:q}
+        """
+
+
+rule export_finetuned:
+    """Write a fine-tuned model as an ordinary Hugging Face folder."""
+    input:
+        model="<results>/sources/models/{model}/manifest.json",
+        weights="<results>/finetune/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}/model.safetensors",
+    output:
+        weights="<results>/export/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}/model.safetensors",
+        config="<results>/export/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}/config.json",
+    log:
+        "<results>/logs/export/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("export.py"),
+        model=model_json,
+        task=training_json,
+        code=code_of("export.py"),
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --model-manifest {input.model:q} \
+            --model {params.model:q} \
+            --weights {input.weights:q} \
+            --task {params.task:q} \
+            --output-weights {output.weights:q} \
+            2>{log:q}
+        """
+
+
+rule status:
+    """Print which cells exist, are missing or are stale, per experiment. Computes nothing."""
+    log:
+        "<results>/logs/status.log",
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("status.py"),
+        snakefile=workflow.main_snakefile,
+    shell:
+        r"""
+        python {params.script:q} \
+            --snakefile {params.snakefile:q} \
+            --config "$JUNKDNA_CONFIG" \
+            2>{log:q}
+        """

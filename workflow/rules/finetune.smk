@@ -1,0 +1,44 @@
+"""Fine-tuned states: one transfer mode, task, share of the training data and seed each."""
+
+
+rule finetune:
+    """Fine-tune a model on a task in one transfer mode; an interrupted job resumes from its own checkpoint."""
+    input:
+        model="<results>/sources/models/{model}/manifest.json",
+        state=start_state,
+        dataset=task_dataset,
+    output:
+        weights="<results>/finetune/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}/model.safetensors",
+        manifest="<results>/finetune/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}/manifest.json",
+        provenance="<results>/finetune/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}/provenance.json",
+    log:
+        "<results>/logs/finetune/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/finetune/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        script=script("finetune.py"),
+        model=model_json,
+        task=training_json,
+        code=code_of("finetune.py"),
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --model-manifest {input.model:q} \
+            --model {params.model:q} \
+            --state {input.state:q} \
+            --dataset-manifest {input.dataset:q} \
+            --task-name {wildcards.task} \
+            --task {params.task:q} \
+            --transfer {wildcards.transfer} \
+            --fraction {wildcards.fraction} \
+            --seed {wildcards.seed} \
+            --output-weights {output.weights:q} \
+            --output-manifest {output.manifest:q} \
+            --output-provenance {output.provenance:q} \
+            2>{log:q}
+        """

@@ -1,0 +1,85 @@
+"""From predictions to tables: the plan of an experiment, difficulty scores, tidy tables."""
+
+
+rule plan:
+    """Write an experiment's expanded grid, so that later stages never read the configuration."""
+    output:
+        plan="<results>/plans/{experiment}.json",
+    log:
+        "<results>/logs/plans/{experiment}.log",
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("plan.py"),
+        plan=plan_digest,
+        code=code_of("plan.py"),
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --config "$JUNKDNA_CONFIG" \
+            --experiment {wildcards.experiment} \
+            --output {output.plan:q} \
+            2>{log:q}
+        """
+
+
+rule score_difficulty:
+    """Score the difficulty of every curve: axis rank, dense error, human gap, and the true one where it is known."""
+    input:
+        plans=expand("<results>/plans/{name}.json", name=EXPERIMENTS),
+        metrics=[f"{RESULTS}/evaluate/{path}/metrics.json" for path, c in EVALUATED.items() if not c.compressed],
+        predictions=[
+            f"{RESULTS}/evaluate/{path}/predictions.parquet" for path, c in EVALUATED.items() if not c.compressed
+        ],
+        human=HUMAN,
+    output:
+        table="<results>/difficulty/difficulty.csv",
+    log:
+        "<results>/logs/difficulty/difficulty.log",
+    benchmark:
+        "<results>/benchmarks/difficulty/difficulty.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("score_difficulty.py"),
+        code=code_of("score_difficulty.py"),
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --plans {input.plans:q} \
+            --human {input.human:q} \
+            --output {output.table:q} \
+            2>{log:q}
+        """
+
+
+rule aggregate:
+    """Gather an experiment's cells into its tables, with intervals."""
+    input:
+        plan="<results>/plans/{experiment}.json",
+        metrics=experiment_metrics,
+        predictions=experiment_predictions,
+    output:
+        table="<results>/tables/{experiment}.csv",
+        contrasts="<results>/tables/{experiment}_contrasts.csv",
+        markdown="<results>/tables/{experiment}.md",
+        latex="<results>/tables/{experiment}.tex",
+    log:
+        "<results>/logs/tables/{experiment}.log",
+    benchmark:
+        "<results>/benchmarks/tables/{experiment}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("aggregate.py"),
+        code=code_of("aggregate.py"),
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --plan {input.plan:q} \
+            --table {output.table:q} \
+            --contrasts {output.contrasts:q} \
+            --markdown {output.markdown:q} \
+            --latex {output.latex:q} \
+            2>{log:q}
+        """

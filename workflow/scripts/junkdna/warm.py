@@ -1,0 +1,310 @@
+"""Warm starts: jobs forked from a process that has imported torch and transformers already.
+
+Why: a grid of a few hundred small cells would spend most of its time importing the same libraries, 4-7 CPU
+seconds a job. The Snakefile starts a ``Server`` when a local run begins. JUNKDNA_PYTHON then names a client
+that stands for the interpreter in every rule's command: the command's text stays the same, so nothing reruns.
+
+The client passes its arguments, environment, working directory, umask and file descriptors 0-2 through a
+unix socket. The server forks; the child takes them over, runs the script as ``python script.py`` would and
+ends as it would: exit code, signal and traceback are those of a cold run. A request that a warm child could
+not serve faithfully, because it sets a variable that libraries read at import (HF_HUB_OFFLINE, say)
+otherwise than Snakemake does, is run cold. ``junkdna`` is not preloaded: a job imports it as it is on disk.
+
+Nothing survives: a client that dies takes its child's process group with it, and the server goes when its
+pipe from Snakemake closes. Snakemake's benchmark files see the client alone: their memory and CPU time are
+not the job's.
+
+One file is all three sides. The client has to start in milliseconds: only light imports at the top.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+
+VARIABLE = "JUNKDNA_PYTHON"
+PRELOADED = (
+    "pydantic",
+    "yaml",
+    "scipy.stats",
+    "sklearn.metrics",
+    "threadpoolctl",
+    "pandas",
+    "pyarrow.parquet",
+    "datasets",
+    "safetensors.torch",
+    "transformers.trainer",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.roberta.modeling_roberta",
+    "transformers.models.llama.modeling_llama",
+    "seaborn",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_pdf",
+    "matplotlib.backends.backend_svg",
+)
+READ_AT_IMPORT = ("PYTHON", "LD_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TORCH", "PYTORCH_", "ATEN_")
+READ_AT_IMPORT += ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "ONEDNN_", "DNNL_", "MPL", "MATPLOTLIB")
+
+
+class Server:
+    """The warm-start server of one Snakemake run; creating the object costs nothing."""
+
+    def start(self) -> None:
+        """Start the server and point JUNKDNA_PYTHON at its client; the first request pays for the imports."""
+        import shlex
+        import subprocess
+        import tempfile
+
+        self.folder = tempfile.mkdtemp(prefix="junkdna-")  # of mode 0700: nobody else can reach the socket
+        address, client = f"{self.folder}/socket", f"{self.folder}/python"
+        # A file, not a command line, so that a path with spaces needs no quoting in the rules.
+        with open(client, "w") as handle:
+            handle.write(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-IS", __file__, address])} "$@"\n')
+        os.chmod(client, 0o700)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen(socket.SOMAXCONN)
+            self.process = subprocess.Popen(
+                # -P keeps this folder off sys.path, where tables.py or files.py could hide another module.
+                [sys.executable, "-P", __file__, "--serve", str(listener.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[listener.fileno()],
+                # No thread pools before the fork. (Arrow's jemalloc has a thread and restarts it in a child.)
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                start_new_session=True,  # Ctrl-C reaches the clients, which pass it on
+            )
+        os.environ[VARIABLE] = client
+
+    def stop(self) -> None:
+        """End the server; does nothing if it was not started."""
+        import shutil
+
+        if process := self.__dict__.pop("process", None):
+            os.environ.pop(VARIABLE, None)
+            process.stdin.close()
+            process.terminate()  # it may be importing still
+            process.wait()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def request(address: str, argv: list[str]) -> int:
+    """Have ``argv`` run by the server at ``address``; return its exit code or die by its signal."""
+    umask = os.umask(0)
+    os.umask(umask)
+    message = {"argv": argv, "env": dict(os.environ), "cwd": os.getcwd(), "umask": umask}
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.connect(address)
+            socket.send_fds(server, [b"\n"], [0, 1, 2])
+            server.sendall(json.dumps(message).encode() + b"\n")
+            (pid,) = struct.unpack("i", server.recv(4))
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, lambda number, _: os.kill(pid, number))
+            (code,) = struct.unpack("i", server.recv(4))
+    except (OSError, struct.error) as error:
+        sys.exit(
+            f"The warm-start server at {address} does not answer ({error}). Was it killed, for want of "
+            "memory perhaps? Run Snakemake again; --config warm_start=false runs every job cold."
+        )
+    if code < 0:
+        if code != -signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
+def preload(listener: socket.socket) -> None:
+    """Wait for a first client, then import; a run without such jobs does not pay for it."""
+    import gc
+    import importlib
+    import select
+
+    select.select([listener, sys.stdin.fileno()], [], [])
+    for name in PRELOADED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a collection in a child would write to every page, and so copy it
+
+
+def serve(listener: socket.socket) -> socket.socket | None:
+    """Fork a child for each client until standard input, the pipe from Snakemake, closes.
+
+    Returns:
+        None in the server; in a child, the connection to its client.
+    """
+    import select
+
+    life, (woken, waker) = sys.stdin.fileno(), os.pipe()
+    os.set_blocking(waker, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(waker)  # so that the end of a child ends the wait in poll
+    watched = select.poll()
+    for channel in (life, woken, listener):
+        watched.register(channel, select.POLLIN)
+    jobs: dict[int, socket.socket] = {}  # by the child's process id, which is its group's
+    while life not in (events := dict(watched.poll())):
+        for pid, connection in jobs.items():
+            if connection.fileno() in events:  # the client hung up
+                watched.unregister(connection)
+                kill_group(pid)
+        if woken in events:
+            os.read(woken, 4096)
+            while jobs and (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                with contextlib.suppress(OSError, KeyError), jobs.pop(ended[0]) as connection:
+                    connection.send(struct.pack("i", os.waitstatus_to_exitcode(ended[1])))
+                    watched.unregister(connection)
+        if listener.fileno() in events:
+            connection = listener.accept()[0]
+            if (pid := fork()) == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for inherited in (woken, waker, listener.detach(), *(job.detach() for job in jobs.values())):
+                    os.close(inherited)
+                return connection
+            jobs[pid] = connection
+            watched.register(connection, 0)  # for no event but the hang-up, which poll always reports
+            with contextlib.suppress(OSError):
+                connection.send(struct.pack("i", pid))
+    for pid in jobs:
+        kill_group(pid)
+    return None
+
+
+def fork() -> int:
+    """Fork a child that leads its own process group and dies with the server."""
+    import ctypes
+    import warnings
+
+    server = os.getpid()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 means jemalloc's thread
+        pid = os.fork()
+    with contextlib.suppress(OSError):  # by both sides: neither depends on the other's pace
+        os.setpgid(pid, pid)
+    if pid == 0 and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, should the server be killed by force
+        if os.getppid() != server:
+            os._exit(1)
+    return pid
+
+
+def kill_group(pid: int) -> None:
+    """Kill a child and all that it started."""
+    with contextlib.suppress(OSError):  # it may have ended
+        os.killpg(pid, signal.SIGKILL)
+
+
+def become(connection: socket.socket, environment: dict[str, str]) -> str:
+    """Make this child what the client's process would be.
+
+    Args:
+        connection: to the client, which has sent its request.
+        environment: the server's, from before its imports.
+
+    Returns:
+        the path of the script; or not at all, if the script has to run cold.
+    """
+    import numpy
+    import threadpoolctl
+    import torch
+
+    _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
+    with connection, connection.makefile("rb") as stream:
+        message = json.loads(stream.readline())
+    for target, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+    os.chdir(message["cwd"])
+    os.umask(message["umask"])
+    argv, env = message["argv"], message["env"]
+    threads = env.get("OMP_NUM_THREADS", "")
+    differing = {name for name, _ in read_at_import(env) ^ read_at_import(environment)}
+    if not threads.isdecimal():
+        differing.add("OMP_NUM_THREADS")
+    if differing:
+        sys.stderr.write(f"A cold start, for the sake of {', '.join(sorted(differing))}\n")
+    if differing or not os.path.isfile(argv[0]):
+        os.execve(sys.executable, [sys.executable, *argv], env)
+
+    for name in environment.keys() - env.keys():
+        os.environ.pop(name, None)
+    os.environ.update(env)  # and keep what the imports set, as they would in a cold run
+    sys.argv = argv
+    sys.path.insert(0, os.path.dirname(os.path.realpath(argv[0])))
+    encoding, errors = sys.stdin.encoding, sys.stdin.errors
+    sys.stdin = sys.__stdin__ = os.fdopen(0, encoding=encoding, errors=errors, closefd=False)
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))
+    # Else unseeded draws would agree between jobs, as in cold ones they do not; ``random`` sees to itself.
+    numpy.random.seed()
+    torch.default_generator.seed()
+    if int(threads) > 1:
+        torch.set_num_threads(int(threads))
+        threadpoolctl.threadpool_limits(int(threads))
+    return os.path.abspath(argv[0])
+
+
+def read_at_import(env: dict[str, str]) -> set[tuple[str, str]]:
+    """The variables that libraries read when they are imported, but for the numbers of threads."""
+    return {(k, v) for k, v in env.items() if k.startswith(READ_AT_IMPORT) and not k.endswith("_NUM_THREADS")}
+
+
+def run(path: str) -> None:
+    """Run the script at ``path`` as the main module; a failure ends with a cold run's traceback."""
+    import types
+
+    def report(kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
+        while trace and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next
+        sys.__excepthook__(kind, error.with_traceback(trace), trace)
+
+    sys.excepthook = report
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    main.__file__ = path
+    with open(path, "rb") as handle:
+        source = handle.read()
+    try:
+        exec(compile(source, path, "exec", dont_inherit=True), main.__dict__)
+    except SystemExit as ending:
+        if ending.code not in (None, 0):
+            raise
+    leave()
+
+
+def leave() -> None:
+    """End after success without taking the libraries apart, which would cost six times the start."""
+    import atexit
+    import gc
+    import io
+    import threading
+
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    try:
+        for thing in (sys.stdout, sys.stderr, *gc.get_objects()):  # less the frozen: what this job created
+            if issubclass(type(thing), io.IOBase) and not thing.closed:
+                thing.flush()
+    except (OSError, ValueError):
+        return  # the interpreter's own end reports it
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] != "--serve":
+        sys.exit(request(sys.argv[1], sys.argv[2:]))
+    own, variables = socket.socket(fileno=int(sys.argv[2])), dict(os.environ)
+    folder = os.path.dirname(own.getsockname())
+    preload(own)
+    if accepted := serve(own):
+        run(become(accepted, variables))
+    else:
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
