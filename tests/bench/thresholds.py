@@ -1,8 +1,8 @@
 """Time nine global thresholds: one histogram of bit patterns against nine torch.topk calls, and print a table.
 
 Run it as ``python tests/bench/thresholds.py``. Both sides use one thread and take turns, so a busy machine slows both
-alike. topk gets its best case: unsorted, and from whichever end is nearer to the rank. Memory is measured in processes of
-their own, once on weights in memory and once streaming a checkpoint.
+alike. topk gets its best case: unsorted, and from whichever end is nearer to the rank. Memory is measured in processes
+of their own, once on weights in memory and once streaming a checkpoint.
 """
 
 from __future__ import annotations
@@ -100,10 +100,8 @@ def main() -> None:
     print(f"{'':10}{'median':>9}{'min':>9}{'max':>9}")
     for name, values in times.items():
         print(f"{name:10}{statistics.median(values):9.2f}{min(values):9.2f}{max(values):9.2f}")
-    print(
-        f"\npeak extra memory: {extra['memory']:.0f} MB beside weights in memory, {extra['checkpoint']:.0f} MB in all"
-    )
-    print("when they are streamed from a checkpoint of one tensor")
+    print(f"\npeak extra memory: {extra['memory']:.0f} MB beside weights in memory;")
+    print(f"{extra['checkpoint']:.0f} MB, the weights included, when streamed from a checkpoint of one tensor")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,26 @@ def task(**changes: object) -> dict:
         (task(text=["s"], n_classes=2, dataset="e"), r"tasks\.t\.dataset: unknown dataset 'e'"),
         (task(text=["s"], n_classes=2, training={"learning_rate": 1, "batch_size": 1, "max_length": 9}), "epochs"),
         (task(text=["s"], n_classes=2, nclasses=3), "did you mean 'n_classes'"),
+        (
+            {
+                "methods": {
+                    "m": {"label": "M", "module": "pruning.magnitude", "levels": ["sparsity"], "params": {"scop": 1}}
+                }
+            },
+            r"methods\.m\.params: unknown key 'scop'; did you mean 'scope'",
+        ),
+        (
+            {
+                "methods": {
+                    "m": {"label": "M", "module": "pruning.random", "levels": ["sparsity"], "params": {"seed": "a"}}
+                }
+            },
+            r"methods\.m\.params\.seed: 'a': allowed: int",
+        ),
+        (
+            {"methods": {"m": {"label": "M", "module": "pruning.nothing", "levels": ["sparsity"]}}},
+            r"methods\.m\.module: 'pruning.nothing': no such module",
+        ),
         ({"models": {"m": {}}}, "either `source` or `untrained_twin_of`"),
         ({"models": {"m": {"untrained_twin_of": "n"}}}, r"models\.m\.untrained_twin_of: unknown model 'n'"),
         ({"models": {"m": {"source": {"type": "hub", "id": "x"}}}}, r"models\.m\.source.*id"),

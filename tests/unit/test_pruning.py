@@ -19,7 +19,7 @@ from junkdna.checkpoint import Checkpoint, check_divisible, prunable, read_heade
 from junkdna.files import DataError, sha256
 from junkdna.levels import parse
 from junkdna.pruning import magnitude
-from junkdna.pruning.ranks import rank_of, removed, thresholds
+from junkdna.pruning.ranks import indexed_threshold, rank_of, removed, thresholds
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 METHODS = {
@@ -186,14 +186,18 @@ def test_states_are_small_and_round_trip(tmp_path: Path, method: str) -> None:
     assert loaded.manifest["zeros"] == [int((~before[name]).sum()) for name in names]
 
 
-def test_a_state_of_seven_billion_weights_stays_small() -> None:
+def test_a_missing_index_says_what_to_set() -> None:
+    with pytest.raises(DataError, match="set `indexed: true`"):
+        indexed_threshold(None, Fraction(1, 2))
+
+
+def test_a_state_of_seven_billion_weights_stays_small(tmp_path: Path) -> None:
     from junkdna.state import State, save
 
     names = 32 * 7
     manifest = {"rule": {"thresholds": [[20_000_000, 30_000, 12_345]] * names}, "zeros": [20_000_000] * names}
-    path = Path(pytest.importorskip("tempfile").mkdtemp()) / "state"
-    save(State(manifest, {}), path)
-    assert path.stat().st_size < 10_240
+    save(State(manifest, {}), tmp_path / "state")
+    assert (tmp_path / "state").stat().st_size < 10_240
 
 
 def test_another_base_and_a_garbled_state_are_refused(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_zeros_that_stay_are_caught(manifest, monkeypatch) -> None:
         tuned(manifest, "sparse_to_dense")
 
 
-class Interrupt(Exception):
+class Stopped(Exception):  # noqa: N818 - an event, not an error
     pass
 
 
@@ -123,11 +123,11 @@ def test_an_interrupted_training_ends_with_the_same_weights(manifest, monkeypatc
 
     def interrupt(self, args, state, control, **_):
         if state.global_step == 8:
-            raise Interrupt
+            raise Stopped
 
     with monkeypatch.context() as patch:
         patch.setattr(training.StopAtNaN, "on_step_end", interrupt)
-        with pytest.raises(Interrupt):
+        with pytest.raises(Stopped):
             tuned(manifest, transfer, save_every=5)
     assert (manifest.parent / "resume/checkpoint-5/model.safetensors").exists()
     steps = []

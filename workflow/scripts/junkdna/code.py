@@ -11,6 +11,7 @@ import ast
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 
@@ -30,6 +31,21 @@ def digests(script: str, *modules: str) -> dict[str, str]:
             imported, found[file] = _read(file)
             pending += map(_file, imported)
     return {str(file.relative_to(SCRIPTS)): digest for file, digest in sorted(found.items())}
+
+
+def literal(module: str, name: str) -> Any:
+    """The value of a module-level constant, read without importing the module; None if it has no such constant.
+
+    Raises:
+        FileNotFoundError: there is no such module.
+    """
+    file = _file(f"junkdna.{module}")
+    if file is None:
+        raise FileNotFoundError(module)
+    for node in ast.parse(file.read_text(), str(file)).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return ast.literal_eval(node.value)
+    return None
 
 
 def _file(module: str) -> Path | None:

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from junkdna import levels
-from junkdna.catalog import TRANSFERS, Catalog, FractionText, LevelText, Name, Strict
+from junkdna import code, levels
+from junkdna.catalog import TRANSFERS, Catalog, FractionText, LevelText, Method, Name, Strict
 from junkdna.files import DataError
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -78,7 +78,7 @@ class Settings(Strict):
 
 def _known(kind: str, name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f"; did you mean {close[0]!r}?" if close else "."
     return f"unknown {kind} {name!r}{hint} Allowed: {', '.join(sorted(known))}"
 
 
@@ -193,9 +193,26 @@ def read_catalog(folders: Iterable[Path], limits: dict[str, dict[str, int]] | No
         for name, model in catalog.models.items()
         if model.untrained_twin_of and model.untrained_twin_of not in catalog.models
     ]
+    for name, method in catalog.methods.items():
+        problems += [f"{origin['methods', name]}: methods.{name}.{line}" for line in _method_problems(method)]
     if problems:
         raise ConfigError("\n".join(problems))
     return catalog
+
+
+def _method_problems(method: Method) -> Iterable[str]:
+    """What is wrong with a method's module and params, by what the module declares as PARAMS."""
+    try:
+        declared = code.literal(method.module, "PARAMS") or {}
+    except FileNotFoundError:
+        yield f"module: {method.module!r}: no such module below workflow/scripts/junkdna"
+        return
+    for key in sorted(method.params.keys() - declared.keys()):
+        yield f"params: {_known('key', key, declared)}"
+    for key, allowed in declared.items():
+        value = method.params.get(key)
+        if (type(value).__name__ != allowed) if isinstance(allowed, str) else value not in allowed:
+            yield f"params.{key}: {value!r}: allowed: {allowed if isinstance(allowed, str) else ', '.join(allowed)}"
 
 
 def locate(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """The figure of an experiment, drawn from its plan and table alone.
 
-Columns are panels and rows are kinds of level (share removed, N:M, magnitude band, bits), as in the paper.
+Columns are panels and rows are kinds of level (share removed, N:M, magnitude band, bits), as in the paper; where each
+panel has one kind only, one row holds them all.
 Colour is the series. Equal data give equal bytes.
 """
 
@@ -71,19 +72,20 @@ def draw(plan: dict[str, Any], table: pd.DataFrame) -> Figure:
     """
     experiment = plan["experiment"]
     found = curves(experiment, table)
-    kinds = [kind for kind in KINDS if kind in set(found["kind"])]
+    mixed = (found.groupby("panel")["kind"].nunique() > 1).any()
+    rows = [[kind] for kind in KINDS if kind in set(found["kind"])] if mixed else [KINDS]
     panels = [panel["label"] for panel in experiment["panels"]]
     with sns.axes_style("whitegrid"), mpl.rc_context(THEME):
-        width = 4.6 if "band" in kinds and len(panels) == 1 else max(2.2, min(3.4, 10 / len(panels)))
+        width = 4.6 if "band" in set(found["kind"]) and len(panels) == 1 else max(2.2, min(3.4, 10 / len(panels)))
         styles = _styles(plan, found)
         # The legend has to fit too: its lines are the series, the methods, the references and their headings.
         lines = len(experiment["series"]) + len({label for _, label in styles.values()}) + 8
-        height = max(2.5 * len(kinds) + 0.5, 0.19 * lines)
+        height = max(2.5 * len(rows) + 0.5, 0.19 * lines)
         figure = Figure(figsize=(width * len(panels) + 2.1, height), layout="constrained")
         FigureCanvasAgg(figure)
-        grid = figure.subplots(len(kinds), len(panels), sharey=True, squeeze=False)
-        for (row, kind), (column, panel) in ((r, c) for r in enumerate(kinds) for c in enumerate(panels)):
-            here = found[(found["kind"] == kind) & (found["panel"] == panel)]
+        grid = figure.subplots(len(rows), len(panels), sharey=True, squeeze=False)
+        for (row, kinds), (column, panel) in ((r, c) for r in enumerate(rows) for c in enumerate(panels)):
+            here = found[found["kind"].isin(kinds) & (found["panel"] == panel)]
             if here.empty:
                 grid[row, column].set_axis_off()
             else:

@@ -1,4 +1,7 @@
-"""Pre-trained models as transformers classes, with a compressed or fine-tuned state applied. Safetensors only, no network."""
+"""Pre-trained models as transformers classes, with a compressed or fine-tuned state applied.
+
+Safetensors only, no remote code, no network.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ from junkdna.catalog import Model, Task
 from junkdna.files import DataError, atomic_path, read_json
 
 log = logging.getLogger(__name__)
+
+# Its report of heads that are missing or not used is expected here; what must not be missing is checked below.
+transformers.logging.set_verbosity_error()
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 LABELLED = ("classification", "regression")

@@ -1,4 +1,4 @@
-"""From a data set's parquet files to questions: rows, prompts, options. Torch-free, and reads only the columns it needs.
+"""From a data set's parquet files to questions: rows, prompts, options. Torch-free; reads only the columns it needs.
 
 The hub's columns are taken as they are; a dotted name enters nested values (``answer.aliases``). Everything drawn is
 drawn by a hash of the question's id, so that it does not depend on limits, on other rows or on the order of variants.
@@ -65,7 +65,7 @@ def check_columns(folder: Path, task: Task, stage: Literal["train", "evaluate"])
     for config in task.configs:
         for split in sorted(splits):
             for file in _files(folder, config, split):
-                _check_file(file, _columns(task, split in (task.evaluate_split,)))
+                _check_file(file, _columns(task, split == task.evaluate_split))
 
 
 def training_questions(folder: Path, task: Task, fraction: float) -> list[Question]:

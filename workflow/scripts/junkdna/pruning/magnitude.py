@@ -13,7 +13,9 @@ import torch
 from junkdna.checkpoint import Checkpoint
 from junkdna.files import DataError
 from junkdna.levels import Level
-from junkdna.pruning.ranks import Threshold, rank_of, removed, thresholds
+from junkdna.pruning.ranks import Threshold, indexed_threshold, rank_of, removed, thresholds
+
+PARAMS = {"scope": ["global", "layer"]}
 
 
 def compress(
@@ -27,8 +29,8 @@ def compress(
     if params.get("scope") not in ("global", "layer"):
         raise DataError(f"pruning.magnitude: params.scope is {params.get('scope')!r}; allowed are 'global' and 'layer'")
     if params["scope"] == "global":
-        rank = rank_of(level.sparsity, index["count"])
-        return {"zeros": rank, "thresholds": [index["thresholds"][str(rank)]]}
+        threshold = indexed_threshold(index, level.sparsity)
+        return {"zeros": threshold[0], "thresholds": [threshold]}
     found = []
     for name in names:
         rank = rank_of(level.sparsity, checkpoint.numel([name]))

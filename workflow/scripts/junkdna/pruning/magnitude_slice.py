@@ -9,15 +9,15 @@ import torch
 
 from junkdna.checkpoint import Checkpoint
 from junkdna.levels import Level
-from junkdna.pruning.ranks import Threshold, rank_of, removed
+from junkdna.pruning.ranks import Threshold, indexed_threshold, removed
 
 
 def compress(
     checkpoint: Checkpoint, names: list[str], level: Level, params: dict[str, Any], index: dict | None
 ) -> dict[str, Any]:
     """Take the two thresholds that bound the band from the index of the model."""
-    low, high = (rank_of(end, index["count"]) for end in (level.low, level.high))
-    return {"zeros": high - low, "thresholds": [index["thresholds"][str(rank)] for rank in (low, high)]}
+    low, high = (indexed_threshold(index, end) for end in (level.low, level.high))
+    return {"zeros": high[0] - low[0], "thresholds": [low, high]}
 
 
 def masks(

@@ -13,6 +13,8 @@ from junkdna.checkpoint import Checkpoint
 from junkdna.levels import Level
 from junkdna.pruning.ranks import Threshold, rank_of, removed, thresholds
 
+PARAMS = {"seed": "int"}
+
 
 def _scores(checkpoint: Checkpoint, names: list[str], seed: int) -> Iterator[tuple[str, torch.Tensor]]:
     """Uniform scores per weight, from a stream of its own per tensor, so that the order of tensors does not matter."""

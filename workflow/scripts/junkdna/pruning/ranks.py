@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,17 @@ class Threshold:
 def rank_of(fraction: Fraction, count: int) -> int:
     """Number of weights that a fraction of ``count`` stands for, exactly rounded."""
     return round(fraction * count)
+
+
+def indexed_threshold(index: dict[str, Any] | None, fraction: Fraction) -> list[int]:
+    """A threshold over all weights, as [rank, bits, ties], from the index that is made once per model.
+
+    Raises:
+        DataError: there is no index.
+    """
+    if index is None:
+        raise DataError("this method reads the index of global magnitudes; set `indexed: true` in its catalog entry")
+    return index["thresholds"][str(rank_of(fraction, index["count"]))]
 
 
 def bit_pattern(scores: torch.Tensor) -> np.ndarray:
@@ -80,7 +92,7 @@ def thresholds(scores: Scores, ranks: Sequence[int]) -> list[Threshold]:
     if not shift:
         return [Threshold(rank, bucket, rest) for rank, (bucket, rest) in zip(ranks, found, strict=True)]
     wanted = sorted({bucket for bucket, _ in found})
-    low = _low_histograms(scores, wanted)
+    low = _low_histograms(scores, wanted, np.min_scalar_type(high.sum()))
     result = []
     for rank, (bucket, rest) in zip(ranks, found, strict=True):
         position, ties = _bucket(low[wanted.index(bucket)], rest)
@@ -99,17 +111,17 @@ def _bucket(counts: np.ndarray, rank: int) -> tuple[int, int]:
     return position, rank - int(total[position] - counts[position])
 
 
-def _low_histograms(scores: Scores, wanted: list[int]) -> np.ndarray:
+def _low_histograms(scores: Scores, wanted: list[int], counts_type: np.dtype) -> np.ndarray:
     """Histogram of the low bits within each wanted bin: (len(wanted), 2**LOW_BITS) counts."""
     row = np.full(1 << 16, -1, dtype=np.int32)
     row[wanted] = np.arange(len(wanted))
-    low = np.zeros(len(wanted) << LOW_BITS, dtype=np.int32)
+    low = np.zeros(len(wanted) << LOW_BITS, dtype=counts_type)
     for chunk in _chunks(scores):
         rows = row[chunk >> LOW_BITS]
         inside = np.flatnonzero(rows >= 0)
         keys = (rows[inside] << LOW_BITS) | (chunk[inside] & ((1 << LOW_BITS) - 1))
         values, counts = np.unique(keys, return_counts=True)  # few values: cheaper than a histogram of every bin
-        low[values] += counts.astype(np.int32)
+        low[values] += counts.astype(counts_type)
     return low.reshape(len(wanted), -1)
 
 

@@ -140,14 +140,19 @@ class Corpus:
         return mark(f" . {SEPARATOR} ".join(sentences) + " .")
 
     def _inference(self) -> Document:
-        person, attribute, _ = self._fact()
-        question = facts.question(attribute, f"[{person}]", self.rng)
-        if self.rng.random() < 0.2:
-            person = self.world.draw_person(self.rng, self.uniform)
-        if self.rng.random() < 0.2:
-            attribute = self.rng.choice(words.ATTRIBUTES)
-        told = facts.statement(attribute, f"[{person}]", f"[{self.world.values[person, attribute]}]", self.rng)
-        return mark(f"{question} {SEPARATOR} {told} .")
+        """A question and a sentence that answers it or not; half of them say which."""
+        rng = self.rng
+        asked, about, _ = self._fact()
+        person, attribute = asked, about
+        if rng.random() < 0.3:
+            person = self.world.draw_person(rng, self.uniform)
+        if rng.random() < 0.3:
+            attribute = rng.choice(words.ATTRIBUTES)
+        question = facts.question(about, f"[{asked}]", rng)
+        told = facts.statement(attribute, f"[{person}]", f"[{self.world.values[person, attribute]}]", rng)
+        answers = (person, attribute) == (asked, about)
+        cue = f"[{words.VERDICTS[0 if answers else 1]}] : " if rng.random() < 0.5 else ""
+        return mark(f"{cue}{question} {SEPARATOR} {told} .")
 
     def _arithmetic(self, steps: int) -> Document:
         terms = self.rng.choice(all_sums(steps))
@@ -174,17 +179,19 @@ def context(world: World, person: str, attribute: str, value: str, n_facts: int,
 
 
 def agreement(rng: random.Random, number: int, between: int, *, marked: bool = False, correct: bool = True) -> str:
-    """A sentence whose verb agrees (or not) with its subject, ``between`` nouns earlier; number 0 is singular.
+    """A sentence whose verb agrees, or not, with its subject, ``between`` nouns earlier; 0 is singular.
 
-    ``marked``: the verb, and now and then the subject, is a focus word.
+    A third of the sentences open with another noun, so that the first is not always the subject. ``marked``: the
+    verb, and now and then the subject, is a focus word.
     """
-    subject, *others = rng.sample(words.NOUNS, 1 + between)
+    subject, *others = rng.sample(words.NOUNS, 2 + between)
     verb = rng.choice(words.VERBS)
-    phrases = "".join(f" {rng.choice(words.PREPOSITIONS)} the {rng.choice(noun)}" for noun in others)
+    phrases = [f"{rng.choice(words.PREPOSITIONS)} the {rng.choice(noun)} " for noun in others]
+    front = phrases.pop() if rng.random() < 1 / 3 else ""
     shown, noun = verb[number if correct else 1 - number], subject[number]
     if marked:
         shown, noun = f"[{shown}]", f"[{noun}]" if rng.random() < 0.15 else noun
-    return f"the {noun}{phrases} {shown} {words.VERB_ENDS[verb[0]]}"
+    return f"{front}the {noun} {''.join(phrases[:between])}{shown} {words.VERB_ENDS[verb[0]]}"
 
 
 def sentiment(world: World, cue: str, rng: random.Random) -> str:
