@@ -40,5 +40,5 @@ rule finetune:
             --output-weights {output.weights:q} \
             --output-manifest {output.manifest:q} \
             --output-provenance {output.provenance:q} \
-            2>{log:q}
+            >{log:q} 2>&1
         """
