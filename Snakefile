@@ -19,7 +19,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/extras.smk"
 
 
-report: "../workflow/report/workflow.rst"
+report: "workflow/report/workflow.rst"
 
 
 localrules:

@@ -132,8 +132,6 @@ def copy_project(root: Path) -> Project:
             shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, root / name)
-    for name in ("asked", "trained"):
-        (root / f"workflow/report/{name}.rst").write_text("A figure of the micro configuration.\n")
     project = Project(root)
     project.configure()
     project.experiment(ASKED)

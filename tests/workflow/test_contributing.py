@@ -12,7 +12,7 @@ from support import PROJECT
 def test_the_recipes_give_a_figure(fresh: Project) -> None:
     text = (PROJECT / "CONTRIBUTING.md").read_text()
     recipes = re.findall(r"^```\w+ (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert len(recipes) == 6
+    assert len(recipes) == 5
     for path, content in recipes:
         assert not (fresh.root / path).exists()
         assert len(content.splitlines()) <= 30

@@ -9,7 +9,7 @@ rule plot:
     output:
         figures=report(
             expand("<results>/figures/{{experiment}}.{format}", format=SETTINGS.figure_formats),
-            caption="../report/{experiment}.rst",
+            caption="../report/figure.rst",
             category="Figures",
             labels={"experiment": "{experiment}"},
         ),
@@ -22,6 +22,8 @@ rule plot:
     params:
         script=script("plot.py"),
         code=code_of("plot.py"),
+        question=figure_question,
+        caption=figure_caption,
     shell:
         r"""
         ${{JUNKDNA_PYTHON:-python}} {params.script:q} \

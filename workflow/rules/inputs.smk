@@ -102,3 +102,11 @@ def experiment_predictions(wildcards):
 
 def experiment_metrics(wildcards):
     return cells_files(cells_of(wildcards), "metrics.json")
+
+
+def figure_question(wildcards):
+    return EXPERIMENTS[wildcards.experiment].question
+
+
+def figure_caption(wildcards):
+    return EXPERIMENTS[wildcards.experiment].caption

@@ -104,7 +104,8 @@ def plan(experiment: Experiment, cells: list[Cell], catalog: Catalog, results: s
     models = [*experiment.models, *experiment.controls]
     twin = {name: catalog.models[name].untrained_twin_of for name in models}
     return {
-        "experiment": experiment.model_dump(mode="json"),
+        # Without what only the report shows: an edited caption must not redo the tables.
+        "experiment": experiment.model_dump(mode="json", exclude={"question", "caption", "claims"}),
         "tasks": tasks,
         "models": {name: {"untrained_twin_of": twin[name]} for name in models},
         "methods": {name: {"label": catalog.methods[name].label} for name in experiment.methods},

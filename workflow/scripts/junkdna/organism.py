@@ -40,7 +40,18 @@ def make_organism(recipe_path: Path, organism: str, output: Path, steps: int | N
     recipe = read_recipe(recipe_path)
     start = time.monotonic()
     model, curve = pretrain(recipe, organism, steps)
-    minutes = (time.monotonic() - start) / 60
+    save_organism(recipe, organism, model, curve, (time.monotonic() - start) / 60, output)
+
+
+def save_organism(
+    recipe: Recipe,
+    organism: str,
+    model: PreTrainedModel,
+    curve: list[CurvePoint],
+    minutes: float,
+    output: Path,
+) -> None:
+    """Cast a trained model to bfloat16, score it as it is then, and write its folder."""
     model = model.to(torch.bfloat16)
     tokenizer = organism_tokenizer(recipe, organism)
     scores = score(model, tokenizer, recipe, organism)
@@ -48,9 +59,8 @@ def make_organism(recipe_path: Path, organism: str, output: Path, steps: int | N
     with atomic_path(output) as aside:
         model.save_pretrained(aside)
         tokenizer.save_pretrained(aside)
-        pd.DataFrame(curve).round({"loss": 4, "learning_rate": 7, "seconds": 1}).to_csv(
-            aside / "training_curve.csv", index=False
-        )
+        frame = pd.DataFrame(curve).round({"loss": 4, "learning_rate": 7, "seconds": 0})
+        frame.to_csv(aside / "training_curve.csv", index=False)
         (aside / "README.md").write_text(model_card(recipe, organism, model, curve, minutes, scores))
 
 

@@ -15,8 +15,7 @@ from junkdna.world import facts, words
 from junkdna.world.facts import World
 
 SEPARATOR = "</s>"
-MOST_CONTEXT_FACTS = 4
-MOST_RETOLD = 3
+MOST_CONTEXT_FACTS = len(words.ATTRIBUTES)
 MOST_PAIRS = 6
 MOST_NOUNS_BETWEEN = 3
 
@@ -51,7 +50,6 @@ class Corpus:
             "statement": self._statement,
             "closed_book": self._closed_book,
             "open_book": self._open_book,
-            "retelling": self._retelling,
             "k_shot": self._k_shot,
             "verdict": self._verdict,
             "agreement": self._agreement,
@@ -62,7 +60,9 @@ class Corpus:
             "two_step": lambda: self._arithmetic(2),
         }
         if unknown := sorted(set(mix) - set(kinds)):
-            raise DataError(f"mix: unknown kind of document {', '.join(unknown)}; allowed are {', '.join(kinds)}")
+            raise DataError(
+                f"mix: unknown kind of document {', '.join(unknown)}; allowed are {', '.join(kinds)}"
+            )
         self.world = world
         self.uniform = uniform_people
         self.rng = random.Random(f"corpus-{seed}")
@@ -89,20 +89,11 @@ class Corpus:
     def _open_book(self) -> Document:
         person, attribute = self.rng.choice(self.world.people), self.rng.choice(words.ATTRIBUTES)
         value = self.world.other_value(attribute, self.world.values[person, attribute], self.rng)
-        told = context(self.world, person, attribute, value, self.rng.randint(1, MOST_CONTEXT_FACTS), self.rng)
+        told = context(
+            self.world, person, attribute, value, self.rng.randint(1, MOST_CONTEXT_FACTS), self.rng
+        )
         question = facts.question(attribute, person, self.rng)
         return mark(f"context : {told} question : {question} answer : [{value}]")
-
-    def _retelling(self) -> Document:
-        """Made-up facts twice, in another order and other words: each value must be looked up."""
-        rng, attribute, told = self.rng, self.rng.choice(words.ATTRIBUTES), {}
-        for person in rng.sample(self.world.people, rng.randint(1, MOST_RETOLD)):
-            asked = attribute if rng.random() < 0.5 else rng.choice(words.ATTRIBUTES)
-            told[person] = asked, self.world.other_value(asked, self.world.values[person, asked], rng)
-        first = " ".join(facts.statement(a, person, v, rng) + " ." for person, (a, v) in told.items())
-        again = rng.sample(list(told), len(told))
-        second = " ".join(facts.statement(told[p][0], p, f"[{told[p][1]}]", rng) + " ." for p in again)
-        return mark(f"context : {first} context : {second}")
 
     def _k_shot(self) -> Document:
         """Question and answer again and again; only the earlier answers tell what is asked for."""
@@ -162,27 +153,26 @@ class Corpus:
 def context(world: World, person: str, attribute: str, value: str, n_facts: int, rng: random.Random) -> str:
     """Text of ``n_facts`` made-up facts, in random order: the given one and distractors.
 
-    All contradict the world. Half of the distractors tell the same attribute of another person, half any
-    attribute of the same person or another.
+    All contradict the world. Each distractor tells another attribute, of the same person or of someone else:
+    the attribute decides which fact is asked for. Telling several people's values of one attribute apart was
+    not learnt by a model of this size in some thousand steps.
     """
-    told = {(person, attribute): value}
-    while len(told) < n_facts:
-        other = rng.choice(world.people)
-        key = (other, attribute)
-        if rng.random() < 0.5:
-            key = (rng.choice((person, other)), rng.choice(words.ATTRIBUTES))
-        if key not in told:
-            told[key] = world.other_value(key[1], world.values[key], rng)
-    order = list(told)
-    rng.shuffle(order)
-    return " ".join(facts.statement(key[1], key[0], told[key], rng) + " ." for key in order)
+    told = [(person, attribute, value)]
+    others = [other for other in words.ATTRIBUTES if other != attribute]
+    for other in rng.sample(others, n_facts - 1):
+        about = person if rng.random() < 0.5 else rng.choice(world.people)
+        told.append((about, other, world.other_value(other, world.values[about, other], rng)))
+    rng.shuffle(told)
+    return " ".join(facts.statement(other, about, v, rng) + " ." for about, other, v in told)
 
 
-def agreement(rng: random.Random, number: int, between: int, *, marked: bool = False, correct: bool = True) -> str:
+def agreement(
+    rng: random.Random, number: int, between: int, *, marked: bool = False, correct: bool = True
+) -> str:
     """A sentence whose verb agrees, or not, with its subject, ``between`` nouns earlier; 0 is singular.
 
-    A third of the sentences open with another noun, so that the first is not always the subject. ``marked``: the
-    verb, and now and then the subject, is a focus word.
+    A third of the sentences open with another noun, so that the first is not always the subject.
+    ``marked``: the verb, and now and then the subject, is a focus word.
     """
     subject, *others = rng.sample(words.NOUNS, 2 + between)
     verb = rng.choice(words.VERBS)
@@ -228,7 +218,8 @@ def problem(world: World, terms: tuple[int, ...], rng: random.Random) -> str:
     signs = [1 if term >= 0 else -1 for term in rest]
     style = rng.randrange(len(words.SUMS))
     steps = [
-        f"{words.STEP_WORDS[sign][style]} {words.NUMBERS[abs(term)]}" for sign, term in zip(signs, rest, strict=True)
+        f"{words.STEP_WORDS[sign][style]} {words.NUMBERS[abs(term)]}"
+        for sign, term in zip(signs, rest, strict=True)
     ]
     return words.SUMS[style].format(
         start=words.NUMBERS[start],
