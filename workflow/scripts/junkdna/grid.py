@@ -105,7 +105,7 @@ def plan(experiment: Experiment, cells: list[Cell], catalog: Catalog, results: s
     twin = {name: catalog.models[name].untrained_twin_of for name in models}
     return {
         # Without what only the report shows: an edited caption must not redo the tables.
-        "experiment": experiment.model_dump(mode="json", exclude={"question", "caption", "claims"}),
+        "experiment": experiment.model_dump(mode="json", exclude={"caption", "claims"}),
         "tasks": tasks,
         "models": {name: {"untrained_twin_of": twin[name]} for name in models},
         "methods": {name: {"label": catalog.methods[name].label} for name in experiment.methods},
