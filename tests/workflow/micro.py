@@ -86,6 +86,11 @@ class Project:
         assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
         return done
 
+    def run_default(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake in the copy on the shipped configuration."""
+        command = [sys.executable, "-m", "snakemake", *arguments]
+        return subprocess.run(command, cwd=self.root, env=self.environment(), capture_output=True, text=True)
+
     def command(self, *arguments: str) -> list[str]:
         base = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/micro.yaml"]
         return [*base, *arguments] if "--" in arguments else [*base[:3], *arguments, *base[3:]]

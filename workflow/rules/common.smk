@@ -84,10 +84,17 @@ def script(name):
     return here(f"workflow/scripts/{name}")
 
 
-def files_of(source, kind, pattern):
-    """The files of a source that are at hand; none for what has to be downloaded."""
+def sizes_of(source, kind, pattern):
+    """Name and size of a source's files that are at hand. Weights are too large to compare by checksum at each start."""
     folder = folder_of(source, SETTINGS.mirror, kind)
-    return sorted(here(file) for file in folder.glob(pattern)) if folder else []
+    return {str(f.relative_to(folder)): f.stat().st_size for f in sorted(folder.glob(pattern))} if folder else {}
+
+
+def sums_of(source):
+    """The list of digests above a source, which tells a change of content from a touch."""
+    root = here("resources/organisms") if source.type == "builtin" else SETTINGS.mirror
+    sums = Path(root or "-", "SHA256SUMS")
+    return str(sums) if source.type != "local" and sums.exists() else []
 
 
 def code_of(script):

@@ -23,22 +23,29 @@ def cells_files(cells, file):
 
 
 def model_files(wildcards):
-    """What a model's manifest is made from: the files of a folder at hand, or the manifest of a twin's base."""
+    """What tells that a model changed: a list of digests, or the manifest of a twin's base."""
     model = CATALOG.models.get(wildcards.model)
     if model is None:
         planned("models", wildcards.model, CATALOG.models)
     if model.untrained_twin_of:
         return f"{RESULTS}/sources/models/{model.untrained_twin_of}/manifest.json"
-    return files_of(model.source, "models", "*.safetensors")
+    return sums_of(model.source)
+
+
+def model_sizes(wildcards):
+    source = CATALOG.models[wildcards.model].source
+    return sizes_of(source, "models", "*.safetensors") if source else {}
 
 
 def dataset_files(wildcards):
     source = CATALOG.datasets.get(wildcards.dataset)
     if source is None:
         planned("datasets", wildcards.dataset, CATALOG.datasets)
-    if source.type == "builtin":
-        return RECIPE
-    return files_of(source, "datasets", "**/*.parquet")
+    return RECIPE if source.type == "builtin" else sums_of(source)
+
+
+def dataset_sizes(wildcards):
+    return sizes_of(CATALOG.datasets[wildcards.dataset], "datasets", "**/*.parquet")
 
 
 def dataset_json(wildcards):

@@ -18,12 +18,13 @@ rule fetch_model:
         model=model_json,
         code=code_of("fetch_model.py"),
         mirror=MIRROR,
+        sizes=model_sizes,
     shell:
         r"""
         HF_HUB_OFFLINE=0 ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
             --name {wildcards.model} \
             --model {params.model:q} \
-            --input {input.files:q} \
+            --base {input.files:q} \
             {params.mirror:q} \
             --output {output.manifest:q} \
             2>{log:q}
@@ -47,6 +48,7 @@ rule fetch_dataset:
         source=dataset_json,
         code=code_of("fetch_dataset.py"),
         mirror=MIRROR,
+        sizes=dataset_sizes,
     shell:
         r"""
         HF_HUB_OFFLINE=0 ${{JUNKDNA_PYTHON:-python}} {params.script:q} \

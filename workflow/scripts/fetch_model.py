@@ -15,7 +15,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="key of the model in the catalog")
     parser.add_argument("--model", type=Model.model_validate_json, required=True, help="its catalog entry as JSON")
-    parser.add_argument("--input", nargs="*", default=[], help="manifest of the base model, for an untrained twin")
+    parser.add_argument("--base", nargs="?", help="for an untrained twin: manifest of its base (else not read)")
     parser.add_argument("--mirror", type=Path, help="folder that holds models/ORG/NAME")
     parser.add_argument("--output", type=Path, required=True, help="manifest to write")
     return parser.parse_args(argv)
@@ -24,7 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if args.model.untrained_twin_of:
-        make_twin(args.name, args.model, read_json(args.input[0]), args.output)
+        make_twin(args.name, args.model, read_json(args.base), args.output)
     else:
         fetch_model(args.name, args.model, args.mirror, args.output)
 
