@@ -63,7 +63,13 @@ def test_missing_folder_and_pickled_weights(tmp_path: Path) -> None:
         fetch_model("m", Model(source=Local(type="local", path=tmp_path / "old")), None, tmp_path / "out/m.json")
 
 
-def test_hub_without_network_or_revision_says_what_to_do(tmp_path: Path) -> None:
+def test_hub_without_network_or_revision_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, local_dir: Path, **__: object) -> None:
+        local_dir.mkdir()
+        (local_dir / "half").write_text("x")
+        raise ConnectionError("name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
     source = {"type": "hub", "id": "nobody/nothing"}
     with pytest.raises(DataError, match=r"m\.source\.revision: missing.*mirror"):
         fetch_model("m", Model(source=Hub(**source)), None, tmp_path / "manifest.json")

@@ -6,6 +6,7 @@ import re
 
 import pandas as pd
 from micro import Project
+
 from support import PROJECT
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 
 from micro import Project
+
 from support import PROJECT
 
 README = (PROJECT / "README.md").read_text()
@@ -15,7 +17,7 @@ def test_rule_graph(fresh: Project) -> None:
     drawn = set()
     for line in re.search(r"```mermaid\n.*?\n(.*?)```", README, re.DOTALL)[1].splitlines():
         stages = [{rule.strip() for rule in stage.split("&")} for stage in line.split("-->")]
-        drawn |= {(a, b) for left, right in zip(stages, stages[1:], strict=False) for a in left for b in right}
+        drawn |= {(a, b) for left, right in itertools.pairwise(stages) for a in left for b in right}
     text = fresh.snakemake("--rulegraph", "mermaid-js", "all_figures").stdout
     names = dict(re.findall(r"(id\d+)\[(\w+)\]", text))
     edges = {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", text)}

@@ -105,7 +105,7 @@ def _download(name: str, source: Hub, folder: Path, kind: str, patterns: tuple[s
         )
     except Exception as error:  # the client raises many types; each means that the files are not there
         raise DataError(
-            f"catalog: {kind}s.{name}.source.id: {source.id!r}: download failed ({type(error).__name__}: {error}). "
+            f"catalog: {kind}s.{name}.source.id: {source.id!r}: download failed ({type(error).__name__}: {' '.join(str(error).split())}). "
             "Without a network, set `mirror` to a folder with "
             f"{kind}s/{source.id}, or use a source of type local."
         ) from error
