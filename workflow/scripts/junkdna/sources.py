@@ -104,8 +104,9 @@ def _download(name: str, source: Hub, folder: Path, kind: str, patterns: tuple[s
             source.id, repo_type=kind, revision=source.revision, local_dir=folder, allow_patterns=list(patterns)
         )
     except Exception as error:  # the client raises many types; each means that the files are not there
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise DataError(
-            f"catalog: {kind}s.{name}.source.id: {source.id!r}: download failed ({type(error).__name__}: {' '.join(str(error).split())}). "
+            f"catalog: {kind}s.{name}.source.id: {source.id!r}: download failed ({reason}). "
             "Without a network, set `mirror` to a folder with "
             f"{kind}s/{source.id}, or use a source of type local."
         ) from error
