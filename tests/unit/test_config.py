@@ -91,3 +91,22 @@ def test_several_mistakes_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         read_settings({"experiments": [], "sedes": 1, "mirror": 3}, "here.yaml")
     assert len(str(caught.value).splitlines()) == 3
+
+
+def test_true_difficulties_are_those_of_the_recipe() -> None:
+    recipe = read_yaml(PROJECT / "resources/organisms/recipe.yaml")["true_difficulty"]
+    catalog = read_catalog([PROJECT / "config/catalog"])
+    found = {}
+    for name, task in catalog.tasks.items():
+        if task.dataset == "world":
+            found |= {name: task.true_difficulty} if task.true_difficulty is not None else {}
+            found |= {f"{name}/{v}": variant.true_difficulty for v, variant in task.variants.items()}
+    renamed = {"closed_book_head": "closed_book/head", "closed_book_tail": "closed_book/tail"}
+    renamed |= {f"open_book_{n}": f"open_book/facts_{n}" for n in (1, 2, 4)}
+    renamed |= {f"options_{n}": f"options/options_{n}" for n in (2, 4, 8)}
+    renamed |= {f"shots_{n}": f"k_shot/shots_{n}" for n in range(6)}
+    expected = {renamed.get(key, key): value for key, value in recipe.items()}
+    assert {key: value for key, value in found.items() if value is not None} == {
+        key: value for key, value in expected.items() if key in found
+    }
+    assert len(found) >= 20

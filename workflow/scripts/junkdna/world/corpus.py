@@ -118,7 +118,7 @@ class Corpus:
         return mark(f"{first} and {second} .")
 
     def _events(self) -> Document:
-        share = self.rng.random()
+        share = max(self.rng.random(), self.rng.random())
         sentences = list(event_pair(self.rng, [self.rng.random() < share for _ in words.EVENT_SLOTS]))
         side = self.rng.randint(0, 1)
         sentences[side] = " ".join(

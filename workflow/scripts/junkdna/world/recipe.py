@@ -64,6 +64,10 @@ class TrainingRecipe(Strict):
     weight_decay: float = Field(ge=0)
     clip: float = Field(gt=0, description="Largest norm of the gradient.")
     answer_weight: float = Field(1.0, gt=0, description="Weight in the loss of the words that carry a fact.")
+    match_words: bool = Field(
+        False,
+        description="Encoder: keys start equal to queries, so a word attends to its like from the start.",
+    )
     bfloat16: bool = Field(False, description="Autocast matrix products.")
 
 
