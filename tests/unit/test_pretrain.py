@@ -39,10 +39,12 @@ def micro_recipe(organism: str) -> dict:
     recipe["datasets"] |= {"train": 40, "verification_train": 40, "validation": 20}
     part = recipe["organisms"][organism]
     part["architecture"] |= {"hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 96}
-    part["training"] |= {"rows": 32, "warmup": 20, "learning_rate": 6e-3}
-    part["mix"] = {"statement": 0.5, "closed_book": 0.5} if organism == "decoder" else {"statement": 1.0}
+    stage = part["stages"][0]
+    part["stages"] = [stage]
+    stage["training"] |= {"rows": 32, "warmup": 20, "learning_rate": 6e-3}
+    stage["mix"] = {"statement": 0.5, "closed_book": 0.5} if organism == "decoder" else {"statement": 1.0}
     if organism == "decoder":
-        part["training"] |= {"tokens": 32}
+        stage["training"] |= {"tokens": 32}
     else:
         part["masking"] = {"focus": 0.8, "other": 0.0, "mask": 0.9, "swap": 0.0}
     return recipe
@@ -93,10 +95,11 @@ def test_unknown_organism_and_document_are_errors() -> None:
     content = micro_recipe("decoder")
     with pytest.raises(DataError, match="encoder, decoder"):
         pretrain(read_recipe(content), "fungus")
-    content["organisms"]["decoder"]["mix"] = {"poem": 1.0}
+    stage = content["organisms"]["decoder"]["stages"][0]
+    stage["mix"] = {"poem": 1.0}
     with pytest.raises(DataError, match="poem"):
         pretrain(read_recipe(content), "decoder")
-    content["organisms"]["decoder"] |= {"mix": {"k_shot": 1.0}}
+    stage["mix"] = {"k_shot": 1.0}
     with pytest.raises(DataError, match=r"training\.tokens"):
         pretrain(read_recipe(content), "decoder", steps=50)
 
@@ -104,7 +107,9 @@ def test_unknown_organism_and_document_are_errors() -> None:
 def test_shipped_files_match_their_checksums() -> None:
     lines = (ORGANISMS / "SHA256SUMS").read_text().splitlines()
     listed = dict(reversed(line.split("  ")) for line in lines)
-    shipped = {str(p.relative_to(ORGANISMS)) for kind in ("encoder", "decoder") for p in (ORGANISMS / kind).iterdir()}
+    shipped = {
+        str(p.relative_to(ORGANISMS)) for kind in ("encoder", "decoder") for p in (ORGANISMS / kind).iterdir()
+    }
     assert set(listed) == shipped
     for name, digest in listed.items():
         assert sha256(ORGANISMS / name) == digest, name
@@ -122,7 +127,7 @@ def test_shipped_architectures_are_those_of_the_recipe() -> None:
         assert shapes == {name: tensor.shape for name, tensor in fresh.state_dict().items()}
         assert 3e5 <= model.num_parameters() <= 3e6
         steps = pd.read_csv(ORGANISMS / organism / "training_curve.csv").step.iloc[-1]
-        assert steps == recipe.organisms[organism].training.steps
+        assert steps == recipe.organisms[organism].steps
 
 
 def test_shipped_decoder_knows_what_it_must() -> None:

@@ -230,7 +230,8 @@ def test_tokenizers_frame_texts(world) -> None:
 
 def test_corpus_documents_are_seeded_and_known(recipe, world) -> None:
     for part in recipe.organisms.values():
-        streams = [corpus.Corpus(world, part.mix, part.uniform_people, seed) for seed in (1, 1, 2)]
+        mix = part.stages[-1].mix
+        streams = [corpus.Corpus(world, mix, part.uniform_people, seed) for seed in (1, 1, 2)]
         first, again, other = ([stream.draw().words for _ in range(300)] for stream in streams)
         assert first == again != other
         unknown = {word for document in first for word in document} - {*world.vocabulary, corpus.SEPARATOR}

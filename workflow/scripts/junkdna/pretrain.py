@@ -57,7 +57,7 @@ def pretrain(
     Args:
         recipe: world, mix of documents, architecture, optimisation and seed.
         organism: ``encoder`` or ``decoder``.
-        steps: instead of the recipe's, for a quick look.
+        steps: of each stage, instead of the recipe's, for a quick look.
         every: steps between two points of the training curve.
 
     Returns:
@@ -69,40 +69,47 @@ def pretrain(
     if organism not in ORGANISMS or organism not in recipe.organisms:
         raise DataError(f"organism {organism!r} is not in the recipe; allowed are {', '.join(ORGANISMS)}")
     part = recipe.organisms[organism]
-    training = part.training if steps is None else part.training.model_copy(update={"steps": steps})
     torch.manual_seed(recipe.seed)
     world = make_world(recipe.world, recipe.seed)
-    corpus = Corpus(world, part.mix, part.uniform_people, recipe.seed)
-    if organism == "decoder":
-        batches: DecoderBatches | EncoderBatches = DecoderBatches(world, corpus, training)
-    elif part.masking is None:
-        raise DataError("organisms.encoder.masking is missing from the recipe")
-    else:
-        batches = EncoderBatches(world, corpus, training, part.masking, recipe.seed)
     model = build_model(organism, part, world).train()
-    if training.match_words:
-        _match_words(model)
     # For so few tokens plain attention is faster than the fused kernel under autocast.
     model.set_attn_implementation("eager")
-    LOGGER.info("%s: %d parameters, %d steps", organism, model.num_parameters(), training.steps)
-    curve = _optimise(model, batches, training, every)
+    LOGGER.info("%s: %d parameters", organism, model.num_parameters())
+    curve: list[CurvePoint] = []
+    for number, stage in enumerate(part.stages):
+        training = stage.training if steps is None else stage.training.model_copy(update={"steps": steps})
+        batches = make_batches(organism, part, world, stage.mix, training, recipe.seed + number)
+        _optimise(model, batches, training, every, curve)
+        # Each stage starts from what a saved organism holds.
+        model.to(torch.bfloat16).to(torch.float32)
     return model.eval(), curve
 
 
-def _match_words(model: PreTrainedModel) -> None:
-    """Copy the query weights to the keys: equal words then score high at the start.
-
-    Comparing two sentences word by word is learnt late and not by every seed without it.
-    """
-    with torch.no_grad():
-        for name, module in model.named_modules():
-            if name.endswith("attention.self"):
-                module.key.weight.copy_(module.query.weight)
+def make_batches(
+    organism: str,
+    part: OrganismRecipe,
+    world: World,
+    mix: dict[str, float],
+    training: TrainingRecipe,
+    seed: int,
+) -> DecoderBatches | EncoderBatches:
+    """The seeded stream of batches of one stage."""
+    corpus = Corpus(world, mix, part.uniform_people, seed)
+    if organism == "decoder":
+        return DecoderBatches(world, corpus, training)
+    if part.masking is None:
+        raise DataError("organisms.encoder.masking is missing from the recipe")
+    return EncoderBatches(world, corpus, training, part.masking, seed)
 
 
 def _optimise(
-    model: PreTrainedModel, batches: DecoderBatches | EncoderBatches, training: TrainingRecipe, every: int
-) -> list[CurvePoint]:
+    model: PreTrainedModel,
+    batches: DecoderBatches | EncoderBatches,
+    training: TrainingRecipe,
+    every: int,
+    curve: list[CurvePoint],
+) -> None:
+    """Run one stage and append its points to ``curve``, whose steps and seconds go on from the last stage."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim == 1]
     optimizer = torch.optim.AdamW(
@@ -114,7 +121,8 @@ def _optimise(
         betas=training.betas,
         fused=True,
     )
-    curve, total, start = [], 0.0, time.monotonic()
+    done, before = (curve[-1].step, curve[-1].seconds) if curve else (0, 0.0)
+    total, start = 0.0, time.monotonic()
     for step in tqdm(range(1, training.steps + 1), desc="pretrain", mininterval=5):
         rate = training.learning_rate * _schedule(step, training)
         for group in optimizer.param_groups:
@@ -127,11 +135,10 @@ def _optimise(
         optimizer.step()
         optimizer.zero_grad()
         if step % every == 0 or step == training.steps:
-            since = step - (curve[-1].step if curve else 0)
-            curve.append(CurvePoint(step, total / since, rate, time.monotonic() - start))
-            LOGGER.info("step %d: loss %.4f, %.0f s", step, total / since, curve[-1].seconds)
+            loss = total / (step % every or every)
+            curve.append(CurvePoint(done + step, loss, rate, before + time.monotonic() - start))
+            LOGGER.info("step %d: loss %.4f, %.0f s", done + step, loss, curve[-1].seconds)
             total = 0.0
-    return curve
 
 
 def _schedule(step: int, training: TrainingRecipe) -> float:

@@ -34,12 +34,16 @@ class DatasetsRecipe(Strict):
     """Row counts of the data sets."""
 
     open_book: int = Field(gt=0, description="Questions, each asked with every context length.")
-    context_facts: list[Annotated[int, Field(ge=1, le=4)]] = Field(min_length=1, description="Context lengths.")
+    context_facts: list[Annotated[int, Field(ge=1, le=4)]] = Field(
+        min_length=1, description="Context lengths."
+    )
     multiple_choice: int = Field(gt=0)
     demonstrations: int = Field(gt=0, description="Rows of each k-shot training split.")
     k_shot: int = Field(gt=0, description="Questions of each k-shot configuration.")
     train: int = Field(gt=0, description="Training rows of each fine-tuned task.")
-    verification_train: int = Field(gt=0, description="Training rows of fact verification: there are fewer facts.")
+    verification_train: int = Field(
+        gt=0, description="Training rows of fact verification: there are fewer facts."
+    )
     validation: int = Field(gt=0, description="Validation rows of each fine-tuned task.")
 
 
@@ -64,21 +68,30 @@ class TrainingRecipe(Strict):
     weight_decay: float = Field(ge=0)
     clip: float = Field(gt=0, description="Largest norm of the gradient.")
     answer_weight: float = Field(1.0, gt=0, description="Weight in the loss of the words that carry a fact.")
-    match_words: bool = Field(
-        False,
-        description="Encoder: keys start equal to queries, so a word attends to its like from the start.",
-    )
     bfloat16: bool = Field(False, description="Autocast matrix products.")
 
 
-class OrganismRecipe(Strict):
-    """Architecture (keys of the transformers configuration class), training and mix of documents."""
+class Stage(Strict):
+    """One run of the optimiser over one mix of documents."""
 
-    architecture: dict[str, int | float | bool]
     training: TrainingRecipe
     mix: dict[str, float] = Field(min_length=1, description="Kind of document to share of the documents.")
-    uniform_people: float = Field(0.0, ge=0, le=1, description="Share of mentions drawn evenly, not by Zipf's law.")
+
+
+class OrganismRecipe(Strict):
+    """Architecture (keys of the transformers configuration class) and the stages of training."""
+
+    architecture: dict[str, int | float | bool]
+    uniform_people: float = Field(
+        0.0, ge=0, le=1, description="Share of mentions drawn evenly, not by Zipf's law."
+    )
     masking: MaskingRecipe | None = None
+    stages: list[Stage] = Field(min_length=1)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all stages."""
+        return sum(stage.training.steps for stage in self.stages)
 
 
 class Recipe(Strict):
