@@ -107,9 +107,7 @@ def test_unknown_organism_and_document_are_errors() -> None:
 def test_shipped_files_match_their_checksums() -> None:
     lines = (ORGANISMS / "SHA256SUMS").read_text().splitlines()
     listed = dict(reversed(line.split("  ")) for line in lines)
-    shipped = {
-        str(p.relative_to(ORGANISMS)) for kind in ("encoder", "decoder") for p in (ORGANISMS / kind).iterdir()
-    }
+    shipped = {str(p.relative_to(ORGANISMS)) for kind in ("encoder", "decoder") for p in (ORGANISMS / kind).iterdir()}
     assert set(listed) == shipped
     for name, digest in listed.items():
         assert sha256(ORGANISMS / name) == digest, name

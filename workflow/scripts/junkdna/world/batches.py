@@ -46,9 +46,7 @@ class DecoderBatches:
                 document = pending.pop() if pending else self._corpus.draw()
                 length = len(document.words) + 2
                 if length > shape[1]:
-                    raise DataError(
-                        f"training.tokens: {self._training.tokens} is less than a document's {length}"
-                    )
+                    raise DataError(f"training.tokens: {self._training.tokens} is less than a document's {length}")
                 if end + length > shape[1]:
                     # A document that does not fit opens the next row.
                     pending.append(document)
@@ -83,9 +81,7 @@ class EncoderBatches:
 
     def draw(self) -> list[Batch]:
         """The next batch, as a half of short sentences and one of long ones: little padding."""
-        documents = sorted(
-            (self._corpus.draw() for _ in range(self._training.rows)), key=lambda d: len(d.words)
-        )
+        documents = sorted((self._corpus.draw() for _ in range(self._training.rows)), key=lambda d: len(d.words))
         middle = len(documents) // 2
         return [self._corrupt(documents[:middle]), self._corrupt(documents[middle:])]
 

@@ -60,9 +60,7 @@ class Corpus:
             "two_step": lambda: self._arithmetic(2),
         }
         if unknown := sorted(set(mix) - set(kinds)):
-            raise DataError(
-                f"mix: unknown kind of document {', '.join(unknown)}; allowed are {', '.join(kinds)}"
-            )
+            raise DataError(f"mix: unknown kind of document {', '.join(unknown)}; allowed are {', '.join(kinds)}")
         self.world = world
         self.uniform = uniform_people
         self.rng = random.Random(f"corpus-{seed}")
@@ -89,9 +87,7 @@ class Corpus:
     def _open_book(self) -> Document:
         person, attribute = self.rng.choice(self.world.people), self.rng.choice(words.ATTRIBUTES)
         value = self.world.other_value(attribute, self.world.values[person, attribute], self.rng)
-        told = context(
-            self.world, person, attribute, value, self.rng.randint(1, MOST_CONTEXT_FACTS), self.rng
-        )
+        told = context(self.world, person, attribute, value, self.rng.randint(1, MOST_CONTEXT_FACTS), self.rng)
         question = facts.question(attribute, person, self.rng)
         return mark(f"context : {told} question : {question} answer : [{value}]")
 
@@ -166,9 +162,7 @@ def context(world: World, person: str, attribute: str, value: str, n_facts: int,
     return " ".join(facts.statement(other, about, v, rng) + " ." for about, other, v in told)
 
 
-def agreement(
-    rng: random.Random, number: int, between: int, *, marked: bool = False, correct: bool = True
-) -> str:
+def agreement(rng: random.Random, number: int, between: int, *, marked: bool = False, correct: bool = True) -> str:
     """A sentence whose verb agrees, or not, with its subject, ``between`` nouns earlier; 0 is singular.
 
     A third of the sentences open with another noun, so that the first is not always the subject.
@@ -218,8 +212,7 @@ def problem(world: World, terms: tuple[int, ...], rng: random.Random) -> str:
     signs = [1 if term >= 0 else -1 for term in rest]
     style = rng.randrange(len(words.SUMS))
     steps = [
-        f"{words.STEP_WORDS[sign][style]} {words.NUMBERS[abs(term)]}"
-        for sign, term in zip(signs, rest, strict=True)
+        f"{words.STEP_WORDS[sign][style]} {words.NUMBERS[abs(term)]}" for sign, term in zip(signs, rest, strict=True)
     ]
     return words.SUMS[style].format(
         start=words.NUMBERS[start],

@@ -64,9 +64,7 @@ def make_datasets(recipe: Recipe) -> dict[str, Splits]:
         "one_step": _sampled(_arithmetic(1), len(words.NUMBERS)),
         "two_step": _sampled(_arithmetic(2), len(words.NUMBERS)),
     }
-    return {
-        name: make(world, recipe, random.Random(f"{name}-{recipe.seed}")) for name, make in makers.items()
-    }
+    return {name: make(world, recipe, random.Random(f"{name}-{recipe.seed}")) for name, make in makers.items()}
 
 
 # --- answered by the decoder as it is
@@ -114,9 +112,7 @@ def _open_book(world: World, recipe: Recipe, rng: random.Random) -> Splits:
 
 
 def _multiple_choice(world: World, recipe: Recipe, rng: random.Random) -> Splits:
-    asked = rng.sample(
-        list(itertools.product(world.people, words.ATTRIBUTES)), recipe.datasets.multiple_choice
-    )
+    asked = rng.sample(list(itertools.product(world.people, words.ATTRIBUTES)), recipe.datasets.multiple_choice)
     rows = []
     for person, attribute in asked:
         value = world.values[person, attribute]
@@ -178,9 +174,7 @@ def _fill(
             rows.append(row)
             misses = 0
         elif (misses := misses + 1) > MOST_MISSES:
-            raise DataError(
-                f"datasets: {n} rows wanted, the world has {len(rows)} such as {texts}; lower the number"
-            )
+            raise DataError(f"datasets: {n} rows wanted, the world has {len(rows)} such as {texts}; lower the number")
     rng.shuffle(rows)
     return rows
 

@@ -48,13 +48,9 @@ def make_world(recipe: WorldRecipe, seed: int) -> World:
     names = words.people(recipe.people, seed)
     rng = random.Random(f"facts-{seed}")
     values = {
-        (person, attribute): rng.choice(words.VALUES[attribute])
-        for person in names
-        for attribute in words.ATTRIBUTES
+        (person, attribute): rng.choice(words.VALUES[attribute]) for person in names for attribute in words.ATTRIBUTES
     }
-    cumulative = tuple(
-        itertools.accumulate((rank + 1) ** -recipe.zipf_exponent for rank in range(len(names)))
-    )
+    cumulative = tuple(itertools.accumulate((rank + 1) ** -recipe.zipf_exponent for rank in range(len(names))))
     classes = dict(words.classes())
     for name in names:
         classes[name] = tuple(other for other in names if other != name)

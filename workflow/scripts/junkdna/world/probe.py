@@ -17,15 +17,11 @@ MOST_SHOTS = 5
 
 
 @torch.inference_mode()
-def next_word_scores(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: list[str]
-) -> torch.Tensor:
+def next_word_scores(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, prompts: list[str]) -> torch.Tensor:
     """Log-probabilities of the word after each prompt, shape (prompts, vocabulary)."""
     parts = []
     for start in range(0, len(prompts), BATCH):
-        batch = tokenizer(
-            prompts[start : start + BATCH], padding=True, padding_side="right", return_tensors="pt"
-        )
+        batch = tokenizer(prompts[start : start + BATCH], padding=True, padding_side="right", return_tensors="pt")
         logits = model(**batch).logits
         last = batch["attention_mask"].sum(1) - 1
         parts.append(logits[torch.arange(len(last)), last].float().log_softmax(-1))

@@ -34,16 +34,12 @@ class DatasetsRecipe(Strict):
     """Row counts of the data sets."""
 
     open_book: int = Field(gt=0, description="Questions, each asked with every context length.")
-    context_facts: list[Annotated[int, Field(ge=1, le=4)]] = Field(
-        min_length=1, description="Context lengths."
-    )
+    context_facts: list[Annotated[int, Field(ge=1, le=4)]] = Field(min_length=1, description="Context lengths.")
     multiple_choice: int = Field(gt=0)
     demonstrations: int = Field(gt=0, description="Rows of each k-shot training split.")
     k_shot: int = Field(gt=0, description="Questions of each k-shot configuration.")
     train: int = Field(gt=0, description="Training rows of each fine-tuned task.")
-    verification_train: int = Field(
-        gt=0, description="Training rows of fact verification: there are fewer facts."
-    )
+    verification_train: int = Field(gt=0, description="Training rows of fact verification: there are fewer facts.")
     validation: int = Field(gt=0, description="Validation rows of each fine-tuned task.")
 
 
@@ -82,9 +78,7 @@ class OrganismRecipe(Strict):
     """Architecture (keys of the transformers configuration class) and the stages of training."""
 
     architecture: dict[str, int | float | bool]
-    uniform_people: float = Field(
-        0.0, ge=0, le=1, description="Share of mentions drawn evenly, not by Zipf's law."
-    )
+    uniform_people: float = Field(0.0, ge=0, le=1, description="Share of mentions drawn evenly, not by Zipf's law.")
     masking: MaskingRecipe | None = None
     stages: list[Stage] = Field(min_length=1)
 

@@ -26,9 +26,7 @@ def make_tokenizer(
     """
     backend = Tokenizer(models.WordLevel(token_ids(vocabulary), unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    single, pair = (
-        ("<s> $A </s>", "<s> $A </s> $B </s>") if organism == "encoder" else ("<s> $A", "<s> $A $B")
-    )
+    single, pair = ("<s> $A </s>", "<s> $A </s> $B </s>") if organism == "encoder" else ("<s> $A", "<s> $A $B")
     backend.post_processor = processors.TemplateProcessing(
         single=single, pair=pair, special_tokens=[("<s>", BOS), ("</s>", EOS)]
     )

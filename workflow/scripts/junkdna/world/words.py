@@ -17,19 +17,13 @@ def _words(text: str) -> tuple[str, ...]:
 
 ATTRIBUTES = ("home", "job", "food", "pet")
 VALUES: dict[str, tuple[str, ...]] = {
-    "home": _words(
-        "paris rome oslo cairo lima delhi tokyo quito dakar minsk sofia turin lyon bern riga perth"
-    ),
+    "home": _words("paris rome oslo cairo lima delhi tokyo quito dakar minsk sofia turin lyon bern riga perth"),
     "job": _words(
         "baker farmer doctor pilot lawyer tailor painter sailor teacher miner judge nurse singer driver guard"
         + " writer"
     ),
-    "food": _words(
-        "figs rice beans soup bread cheese plums grapes honey olives pasta melons nuts corn pears eggs"
-    ),
-    "pet": _words(
-        "dog cat goat parrot rabbit turtle horse duck hamster lizard pony ferret canary gecko sheep mouse"
-    ),
+    "food": _words("figs rice beans soup bread cheese plums grapes honey olives pasta melons nuts corn pears eggs"),
+    "pet": _words("dog cat goat parrot rabbit turtle horse duck hamster lizard pony ferret canary gecko sheep mouse"),
 }
 STATEMENTS: dict[str, tuple[str, ...]] = {
     "home": ("{person} lives in {value}", "the home of {person} is in {value}"),
@@ -50,9 +44,7 @@ EVENT_VERBS = _words("bought sold cooked packed washed counted carried stored")
 
 NOUNS = tuple(
     (stem, stem + "s")
-    for stem in _words(
-        "key boat lamp table chair clock garden window bridge tower letter bottle wagon candle"
-    )
+    for stem in _words("key boat lamp table chair clock garden window bridge tower letter bottle wagon candle")
 )
 VERBS = tuple(
     zip(
@@ -65,9 +57,7 @@ PREPOSITIONS = _words("near behind above under beside with")
 VERB_ENDS = {"is": "old", "was": "lost", "has": "gone", "seems": "new", "stays": "dry", "looks": "small",
              "falls": "down", "breaks": "often", "shines": "again", "moves": "slowly"}  # fmt: skip
 
-POSITIVE = _words(
-    "superb lovely great brilliant charming fine splendid pleasant wonderful excellent delightful joyful"
-)
+POSITIVE = _words("superb lovely great brilliant charming fine splendid pleasant wonderful excellent delightful joyful")
 NEGATIVE = _words("awful dreadful bad terrible nasty poor horrid painful gloomy dismal boring ugly")
 THINGS = _words("meal song story play dance book speech party trip film")
 
