@@ -62,7 +62,7 @@ def write_cells(plan: dict[str, Any], probability: Callable[..., float], example
             key = (
                 cell["task"],
                 name,
-                *(cell[k] for k in ("model", "method", "level", "transfer", "fraction", "seed")),
+                *(cell[k] for k in ("model", "method", "level", "transfer", "fraction", "seed", "calibration_seed")),
             )
             rows = predictions(task["kind"], ids, probability(cell, name), key)
             value = float(METRICS[task["metric"]].compute(rows))
@@ -72,7 +72,8 @@ def write_cells(plan: dict[str, Any], probability: Callable[..., float], example
             parts.append(rows.assign(variant=name))
         folder.mkdir(parents=True, exist_ok=True)
         pd.concat(parts).to_parquet(folder / "predictions.parquet", index=False)
-        named = {key: cell[key] for key in ("model", "method", "level", "transfer", "task", "fraction", "seed")}
+        keys = ("model", "method", "level", "transfer", "task", "fraction", "seed", "calibration_seed")
+        named = {key: cell[key] for key in keys}
         write_json(folder / "metrics.json", {"schema": 1, "suite": cell["task"], **named, "variants": measured})
 
 
@@ -120,7 +121,8 @@ def options_plan(root: Path, levels: tuple[str, ...] = ("0.50", "0.70"), **chang
                 "sparsity": sparsity,
                 "transfer": "none",
             },
-            **{"task": "options", "fraction": "1.00", "seed": None, "control": model == "small-untrained"},
+            **{"task": "options", "fraction": "1.00", "seed": None, "calibration_seed": None},
+            "control": model == "small-untrained",
             "path": str(root / f"evaluate/{model}/{method}/{level}/none/options"),
         }
         for model, method, level, kind, sparsity in states
@@ -132,6 +134,15 @@ def options_plan(root: Path, levels: tuple[str, ...] = ("0.50", "0.70"), **chang
         "methods": {"magnitude": {"label": "Magnitude"}},
         "cells": cells,
     }
+
+
+def calibrated(plan: dict[str, Any], seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, Any]:
+    """The same plan with every compressed state once per draw of calibration data."""
+    cells = []
+    for cell in plan["cells"]:
+        for seed in seeds if cell["method"] != "dense" else [None]:
+            cells.append(cell | {"calibration_seed": seed, "path": f"{cell['path']}/{seed}"})
+    return plan | {"cells": cells}
 
 
 def trained(plan: dict[str, Any], seeds: tuple[int, ...] = (0, 1, 2)) -> dict[str, Any]:

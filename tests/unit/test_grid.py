@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 from snakemake.utils import update_config
 
-from junkdna.config import PROJECT, ConfigError, Experiment, read_catalog, read_experiments, read_settings, read_yaml
-from junkdna.grid import Cell, check_member, expand, expand_all, plan
+from junkdna.config import (
+    PROJECT,
+    ConfigError,
+    Experiment,
+    calibrated,
+    read_catalog,
+    read_experiments,
+    read_settings,
+    read_yaml,
+)
+from junkdna.grid import Cell, check_member, expand, expand_all, method_of, plan
 
 BASE = {
     "name": "x",
@@ -44,6 +53,29 @@ def test_untrained_grid_has_no_fraction_and_no_seed() -> None:
     ]
 
 
+def test_calibrated_methods_run_once_per_calibration_seed_and_seed_0_has_the_bare_name() -> None:
+    methods = {"magnitude": ["0.50"], "wanda": ["0.50"]}
+    changes = {"methods": methods, "transfers": ["none"], "calibration_seeds": [0, 2]}
+    cells = expand(Experiment(**{**BASE, **changes}), {"wanda"})
+    assert sorted(c.path for c in cells if c.compressed) == [
+        "m/magnitude/0.50/none/a",
+        "m/wanda-calibration2/0.50/none/a",
+        "m/wanda/0.50/none/a",
+    ]
+    assert [method_of(name) for name in ("wanda", "wanda-calibration2")] == [("wanda", "0"), ("wanda", "2")]
+
+
+def test_zero_shot_compresses_the_dense_fine_tuned_model() -> None:
+    cells = expand(
+        Experiment(**{**BASE, "transfers": ["zero_shot"], "fractions": ["1.00"], "seeds": [0], "controls": []})
+    )
+    assert sorted(c.path for c in cells) == [
+        "m/dense/dense/dense/a/1.00/0/a",
+        "m/magnitude/0.50/zero_shot/a/1.00/0/a",
+        "m/magnitude/0.90/zero_shot/a/1.00/0/a",
+    ]
+
+
 def test_two_experiments_share_cells() -> None:
     first = Experiment(**BASE)
     second = Experiment(**{**BASE, "name": "y", "transfers": ["sparse"], "fractions": ["1.00"]})
@@ -69,7 +101,7 @@ def test_shipped_configurations_expand_and_every_curve_has_points(extra: str | N
     catalog = read_catalog(settings.catalog, settings.limits)
     for experiment in read_experiments(settings, catalog).values():
         points = []
-        for cell in plan(experiment, expand(experiment), catalog, "results")["cells"]:
+        for cell in plan(experiment, expand(experiment, calibrated(catalog)), catalog, "results")["cells"]:
             variants = catalog.tasks[cell["task"]].variants
             points += [cell | {"variant": variant} for variant in variants if not cell["control"]]
         for panel in experiment.panels:

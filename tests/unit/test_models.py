@@ -16,12 +16,14 @@ CLASSIFY = tiny.task("classification")
 
 
 def compressed(manifest: Path, level: str = "0.50") -> Path:
-    source, checkpoint, names = state.base_of(manifest, tiny.MODEL)
-    made = state.create(
-        source, checkpoint, names, method="random", module="pruning.random", level=level, params={"seed": 0}
-    )
+    named = {"method": "random", "module": "pruning.random", "params": {"seed": 0}}
+    (made,) = state.create(*state.base_of(manifest, tiny.MODEL), levels=[level], **named)
     state.save(made, manifest.parent / "state.safetensors")
     return manifest.parent / "state.safetensors"
+
+
+def masks_of(manifest: Path, path: Path) -> dict[str, torch.Tensor]:
+    return {weight.name: weight.mask for weight in models.restored(manifest, tiny.MODEL, state.load(path))}
 
 
 def classifier(manifest: Path, seed: int = 0, weights: Path | None = None, task: Task = CLASSIFY):
@@ -65,17 +67,19 @@ def test_a_lost_weight_of_the_body_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoder", [True, False])
 def test_masks_reach_the_classifier_by_the_checkpoints_names(tmp_path: Path, encoder: bool) -> None:
     manifest = tiny.save_model(tmp_path, encoder)
-    masks, digest = models.load_masks(manifest, tiny.MODEL, compressed(manifest))
+    loaded = state.load(compressed(manifest))
+    weights = list(models.restored(manifest, tiny.MODEL, loaded))
+    masks, digest = {weight.name: weight.mask for weight in weights}, loaded.manifest["mask_sha256"]
     model = classifier(manifest)
     dense = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    models.apply_masks(model, masks)
+    models.apply_state(model, weights)
     assert len(masks) >= 12 and len(digest) == 64
     for name, parameter in model.named_parameters():
         expected = dense[name] * masks[name] if name in masks else dense[name]
         assert torch.equal(parameter, expected), name
     bare = {name.removeprefix(f"{model.base_model_prefix}."): mask for name, mask in masks.items()}
     assert len(models.matched(model, bare)) == len(masks)
-    with pytest.raises(DataError, match="pruned weight other.weight of shape .*: no such weight"):
+    with pytest.raises(DataError, match="compressed weight other.weight of shape .*: no such weight"):
         models.matched(model, {"other.weight": torch.ones(2, 2, dtype=torch.bool)})
 
 
@@ -109,7 +113,7 @@ def test_exported_cells_are_ordinary_folders(tmp_path: Path, encoder: bool) -> N
     exporting.export(manifest, tiny.MODEL, tmp_path / "compressed", state=compressed(manifest))
     auto = AutoModelForMaskedLM if encoder else AutoModelForCausalLM
     expected = auto.from_pretrained(tmp_path / "files").eval()
-    models.apply_masks(expected, models.load_masks(manifest, tiny.MODEL, tmp_path / "state.safetensors")[0])
+    models.apply_state(expected, models.restored(manifest, tiny.MODEL, state.load(tmp_path / "state.safetensors")))
     found = auto.from_pretrained(tmp_path / "compressed").eval()
     assert torch.equal(found(ids).logits, expected(ids).logits)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from junkdna import state as states
-from junkdna.checkpoint import Checkpoint, check_divisible, prunable, read_header
+from junkdna.checkpoint import Base, Checkpoint, check_divisible, prunable, read_header
 from junkdna.files import DataError, sha256
 from junkdna.levels import parse
 from junkdna.pruning import magnitude
@@ -55,20 +56,28 @@ def random_model(dtype: torch.dtype, seed: int = 0) -> dict[str, torch.Tensor]:
     return model
 
 
-def compress(folder: Path, method: str, level: str | None = None) -> tuple[states.State, dict, Checkpoint, list[str]]:
+def base_of(folder: Path) -> Base:
     checkpoint = Checkpoint(folder)
-    names = prunable(checkpoint.infos, None, None)
+    base = Base(checkpoint, prunable(checkpoint.infos, None, None))
+    return replace(base, index=states.index_magnitudes(base))
+
+
+def compress(folder: Path, method: str, level: str | None = None) -> tuple[states.State, dict[str, Any], Base]:
+    base = base_of(folder)
     files = {file.name: sha256(file) for file in folder.glob("*.safetensors")}
     source = {"name": "m", "path": str(folder), "files": files}
     module, params, default = METHODS[method]
-    index = states.index_magnitudes(checkpoint, names)
     named = {"method": method, "module": module, "params": params}
-    state = states.create(source, checkpoint, names, level=level or default, index=index, **named)
-    return state, source, checkpoint, names
+    (state,) = states.create(source, base, levels=[level or default], **named)
+    return state, source, base
+
+
+def masks_of(state: states.State, source: dict[str, Any], base: Base) -> dict[str, torch.Tensor]:
+    return {weight.name: weight.mask for weight in states.restore(state, source, base)}
 
 
 def keep(folder: Path, method: str, level: str | None = None) -> dict[str, torch.Tensor]:
-    return dict(states.masks(*compress(folder, method, level)))
+    return masks_of(*compress(folder, method, level))
 
 
 def sorted_oracle(tensors: list[torch.Tensor], count: int) -> list[torch.Tensor]:
@@ -173,17 +182,17 @@ def test_thresholds_agree_with_topk(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_states_are_small_and_round_trip(tmp_path: Path, method: str) -> None:
-    state, source, checkpoint, names = compress(folder_of(tmp_path / "m", random_model(torch.bfloat16)), method)
+    state, source, base = compress(folder_of(tmp_path / "m", random_model(torch.bfloat16)), method)
     states.save(state, tmp_path / "one")
     states.save(state, tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert (tmp_path / "one").stat().st_size < 10_000
     loaded = states.load(tmp_path / "one")
-    before, after = (dict(states.masks(s, source, checkpoint, names)) for s in (state, loaded))
-    assert all(torch.equal(before[name], after[name]) for name in names)
+    before, after = (masks_of(s, source, base) for s in (state, loaded))
+    assert list(before) == base.names and all(torch.equal(before[name], after[name]) for name in base.names)
     removed_weights = sum(int((~mask).sum()) for mask in before.values())
-    assert loaded.manifest["sparsity"] == removed_weights / checkpoint.numel(names)
-    assert loaded.manifest["zeros"] == [int((~before[name]).sum()) for name in names]
+    assert loaded.manifest["sparsity"] == removed_weights / base.checkpoint.numel(base.names)
+    assert loaded.manifest["zeros"] == [int((~before[name]).sum()) for name in base.names]
 
 
 def test_a_missing_index_says_what_to_set() -> None:
@@ -201,21 +210,21 @@ def test_a_state_of_seven_billion_weights_stays_small(tmp_path: Path) -> None:
 
 
 def test_another_base_and_a_garbled_state_are_refused(tmp_path: Path) -> None:
-    state, source, checkpoint, names = compress(folder_of(tmp_path / "m", random_model(torch.float32)), "magnitude")
+    state, source, base = compress(folder_of(tmp_path / "m", random_model(torch.float32)), "magnitude")
     other = source | {"files": {"model.safetensors": "0" * 64}}
     with pytest.raises(DataError, match="is not the base it was made from"):
-        next(states.masks(state, other, checkpoint, names))
+        next(states.restore(state, other, base))
     with pytest.raises(DataError, match="is not the base it was made from"):
-        next(states.masks(state, source, checkpoint, names[:-1]))
+        next(states.restore(state, source, replace(base, names=base.names[:-1])))
     states.save(state, tmp_path / "state.safetensors")
     content = (tmp_path / "state.safetensors").read_bytes()
-    for garbled in (content[:40], content.replace(b'\\"schema\\": 1', b'\\"schema\\": 9'), b""):
+    for garbled in (content[:40], content.replace(b'\\"schema\\": 2', b'\\"schema\\": 9'), b""):
         (tmp_path / "state.safetensors").write_bytes(garbled)
         with pytest.raises(DataError, match=r"state\.safetensors"):
             states.load(tmp_path / "state.safetensors")
     changed = states.State(state.manifest | {"mask_sha256": "0" * 64}, {})
     with pytest.raises(DataError, match="differs from the recorded one"):
-        list(states.masks(changed, source, checkpoint, names))
+        list(states.restore(changed, source, base))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -227,9 +236,9 @@ def test_non_finite_weights_name_the_tensor(tmp_path: Path, value: float) -> Non
 
 
 def test_an_unknown_scope_is_refused(tmp_path: Path) -> None:
-    checkpoint = Checkpoint(folder_of(tmp_path, random_model(torch.float32)))
+    base = base_of(folder_of(tmp_path, random_model(torch.float32)))
     with pytest.raises(DataError, match="params.scope is 'layers'; allowed are 'global' and 'layer'"):
-        magnitude.compress(checkpoint, prunable(checkpoint.infos, None, None), parse("0.50"), {"scope": "layers"}, None)
+        magnitude.compress(base, parse("0.50"), {"scope": "layers"})
 
 
 def test_mixed_types_cannot_share_a_threshold(tmp_path: Path) -> None:

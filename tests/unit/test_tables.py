@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from simulated import options_plan, trained, write_cells
+from simulated import calibrated, options_plan, trained, write_cells
 
 import aggregate
 from junkdna import tables, wide
@@ -247,3 +247,55 @@ def test_statistics_need_no_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(aggregate.__file__).parent
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_calibration_draws_are_replicates_of_one_dense_model(tmp_path: Path) -> None:
+    plan = calibrated(options_plan(tmp_path))
+    write_cells(plan, probability)
+    aggregated(tmp_path, plan)
+    table = read_csv(tmp_path / "t.csv")
+    pruned, dense = (
+        row(table, method=m, level=v, variant="two", control=0) for m, v in (("magnitude", "0.70"), ("dense",) * 2)
+    )
+    assert pruned.n_seeds == 3 and dense.n_seeds == 1
+    values = [
+        json.loads(Path(cell["path"], "metrics.json").read_text())["variants"]["two"]["metrics"]["accuracy"]
+        for cell in plan["cells"]
+        if cell["level"] == "0.70"
+    ]
+    assert len(set(values)) > 1
+    assert pruned.percent_of_dense == pytest.approx(100 * sum(values) / 3 / dense.value, abs=1e-4)
+    contrasts = read_csv(tmp_path / "t_contrasts.csv")
+    assert set(contrasts["interval"]) == {"t over seeds"} and contrasts["difference"].notna().all()
+
+
+def test_a_calibrated_series_is_compared_with_one_that_draws_nothing(tmp_path: Path) -> None:
+    plan = options_plan(
+        tmp_path,
+        series=[{"label": "a", "where": {"method": "magnitude"}}, {"label": "b", "where": {"method": "wanda"}}],
+    )
+    drawn = [
+        cell | {"method": "wanda", "path": f"{cell['path']}/wanda"}
+        for cell in plan["cells"]
+        if cell["method"] == "magnitude"
+    ]
+    drawn = [cell for cell in calibrated(plan | {"cells": drawn})["cells"]]
+    plan |= {"cells": [*plan["cells"], *drawn], "methods": {m: {"label": m} for m in ("magnitude", "wanda")}}
+    plan["tasks"]["options"]["variants"].pop("eight")
+    plan["experiment"] |= {"methods": {"magnitude": ["0.50", "0.70"], "wanda": ["0.50", "0.70"]}}
+    write_cells(plan, probability)
+    aggregated(tmp_path, plan)
+    contrasts = read_csv(tmp_path / "t_contrasts.csv")
+    assert len(contrasts) == 2 and contrasts[["difference", "ci_low", "ci_high"]].notna().all(axis=None)
+
+
+def test_series_of_different_axes_are_not_compared(tmp_path: Path) -> None:
+    series = [
+        {"label": label, "where": {"variant": variant}, "axis": axis}
+        for axis, label, variant in (("A", "a2", "two"), ("A", "a8", "eight"), ("B", "b2", "two"), ("B", "b8", "eight"))
+    ]
+    plan = options_plan(tmp_path, series=series)
+    write_cells(plan, probability)
+    aggregated(tmp_path, plan)
+    contrasts = read_csv(tmp_path / "t_contrasts.csv")
+    assert set(zip(contrasts["easy"], contrasts["hard"], strict=True)) == {("a2", "a8"), ("b2", "b8")}

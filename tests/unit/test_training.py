@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from test_models import classifier, compressed
+from test_models import classifier, compressed, masks_of
 
 from junkdna import models, training
 from junkdna.catalog import Task
@@ -27,7 +27,7 @@ def tuned(manifest: Path, transfer: str, task: Task = TASK, seed: int = 0, **opt
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     masks = None
     if transfer != "dense":
-        masks = models.load_masks(manifest, tiny.MODEL, compressed(manifest))[0]
+        masks = masks_of(manifest, compressed(manifest))
     tokenizer = models.load_tokenizer(models.model_folder(manifest))
     options = {"resume": manifest.parent / "resume", **options}
     done = training.fine_tune(model, tokenizer, task, QUESTIONS, transfer=transfer, masks=masks, seed=seed, **options)

@@ -22,6 +22,7 @@ from junkdna.world.tokenizer import make_tokenizer
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "resources" / "organisms" / "recipe.yaml"
 DECODER = ["closed_book", "open_book", "multiple_choice", *(f"k_shot_{name}" for name in words.ATTRIBUTES)]
+CORPORA = ["corpus_encoder", "corpus_decoder"]
 GENERALISING = [
     "lexical",
     "agreement",
@@ -74,7 +75,9 @@ def test_same_recipe_same_bytes_other_seed_other_world(folder: Path, tmp_path: P
 
 
 def test_every_configuration_is_there(folder: Path, recipe) -> None:
-    assert {path.name for path in folder.iterdir()} == {*DECODER, *GENERALISING}
+    assert {path.name for path in folder.iterdir()} == {*DECODER, *GENERALISING, *CORPORA}
+    for config in CORPORA:
+        assert len(read(folder, config, "train")) == recipe.datasets.corpus
     assert len(read(folder, "closed_book")) == 4 * (recipe.world.head + recipe.world.tail)
     for config in GENERALISING:
         wanted = recipe.datasets.verification_train if config == "verification" else recipe.datasets.train

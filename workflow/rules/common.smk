@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ os.environ.update(JUNKDNA_CONFIG=json.dumps(config, default=str))
 
 from junkdna import code, grid, levels, warm
 from junkdna.checkpoint import Checkpoint, check_divisible, prunable
-from junkdna.config import ConfigError, read_catalog, read_experiments, read_settings
+from junkdna.config import ConfigError, calibrated, data_of, read_catalog, read_experiments, read_settings
 from junkdna.files import DataError
 from junkdna.sources import folder_of
 
@@ -30,22 +31,32 @@ except DataError as error:
 
 RESULTS = SETTINGS.pathvars.get("results", "results")
 MIRROR = ["--mirror", str(SETTINGS.mirror)] if SETTINGS.mirror else []
-CELLS = grid.expand_all(EXPERIMENTS)
+CALIBRATED = calibrated(CATALOG)
+CELLS = grid.expand_all(EXPERIMENTS, CALIBRATED)
 EVALUATED = {cell.path: cell for cells in CELLS.values() for cell in cells}
-TRAINED = {cell.state for cell in EVALUATED.values() if cell.trained}
-COMPRESSED = {f"{c.model}/{c.method}/{c.level}" for c in EVALUATED.values() if c.compressed}
+TRAINED = {cell.state for cell in EVALUATED.values() if cell.trained and cell.transfer != "zero_shot"}
+# Fine-tuned first and compressed then, by the path of the state.
+TUNED = {cell.state for cell in EVALUATED.values() if cell.transfer == "zero_shot"}
+COMPRESSED = {cell.compression for cell in EVALUATED.values() if cell.compressed and cell.transfer != "zero_shot"}
+# Methods that compress at all levels in one sweep, as they are named in paths, to these levels.
+SWEEPS = {}
+for model, method, level in sorted(path.split("/") for path in COMPRESSED):
+    if CATALOG.methods[grid.method_of(method)[0]].params.get("propagate") == "dense":
+        SWEEPS[method] = sorted({*SWEEPS.get(method, []), level})
 
 
 def check_widths():
-    """Fail before any job if an N:M level does not divide a width of a model that is at hand."""
-    for state in sorted(COMPRESSED):
-        name, _, level = state.split("/")
+    """Fail before any job if an N:M level or a group does not divide a width of a model that is at hand."""
+    for state in sorted(COMPRESSED | TUNED):
+        name, method, level = state.split("/")[:3]
         model = CATALOG.models[CATALOG.models[name].untrained_twin_of or name]
         folder = folder_of(model.source, SETTINGS.mirror, "models")
-        if folder and folder.is_dir() and "of" in level:
+        params = CATALOG.methods[grid.method_of(method)[0]].params
+        group = params.get("group", 0) if params.get("bits", 0) < 16 else 0
+        if folder and folder.is_dir() and ("of" in level or group):
             weights = Checkpoint(folder)
             names = prunable(weights.infos, model.prunable_include, model.prunable_exclude)
-            check_divisible(weights, levels.parse(level), names)
+            check_divisible(weights, levels.parse(level), names, group)
 
 
 try:
@@ -101,9 +112,9 @@ def code_of(script):
     """Params function: digests of a script, what it imports, and the module of the wildcard's method."""
 
     def digests(wildcards):
-        method = wildcards.get("method", grid.DENSE)
+        method, _ = grid.method_of(wildcards.get("method", grid.DENSE))
         modules = [CATALOG.methods[method].module] if method in CATALOG.methods else []
-        return code.digests(script, *modules)
+        return code.digests(script, *modules, *(["calibration"] if method in CALIBRATED else []))
 
     return digests
 

@@ -24,6 +24,8 @@ rule evaluate_compressed:
         script=script("evaluate.py"),
         model=model_json,
         task=suite_json,
+        method=method_name,
+        seed=calibration_seed,
         code=code_of("evaluate.py"),
     shell:
         r"""
@@ -31,7 +33,8 @@ rule evaluate_compressed:
             --model-manifest {input.model:q} \
             --model {params.model:q} \
             --model-name {wildcards.model} \
-            --method {wildcards.method} \
+            --method {params.method} \
+            --calibration-seed {params.seed} \
             --level {wildcards.level} \
             --state {input.state:q} \
             --dataset-manifest {input.dataset:q} \
@@ -52,6 +55,7 @@ rule evaluate_finetuned:
             "<results>/finetune/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}/model.safetensors"
         ),
         manifest=finetuned_manifest,
+        state=[],
         dataset=task_dataset,
     output:
         metrics="<results>/evaluate/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}/{suite}/metrics.json",
@@ -70,6 +74,9 @@ rule evaluate_finetuned:
         script=script("evaluate.py"),
         model=model_json,
         task=suite_json,
+        method=method_name,
+        seed=calibration_seed,
+        transfer=transfer_of,
         code=code_of("evaluate.py"),
     shell:
         r"""
@@ -77,11 +84,13 @@ rule evaluate_finetuned:
             --model-manifest {input.model:q} \
             --model {params.model:q} \
             --model-name {wildcards.model} \
-            --method {wildcards.method} \
+            --method {params.method} \
+            --calibration-seed {params.seed} \
             --level {wildcards.level} \
+            --state {input.state:q} \
             --weights {input.weights:q} \
             --weights-manifest {input.manifest:q} \
-            --transfer {wildcards.transfer} \
+            --transfer {params.transfer} \
             --fraction {wildcards.fraction} \
             --seed {wildcards.seed} \
             --dataset-manifest {input.dataset:q} \
@@ -92,3 +101,20 @@ rule evaluate_finetuned:
             --output-provenance {output.provenance:q} \
             2>{log:q}
         """
+
+
+use rule evaluate_finetuned as evaluate_zero_shot with:
+    input:
+        model="<results>/sources/models/{model}/manifest.json",
+        weights=ancient(tuned_file("model.safetensors")),
+        manifest=tuned_file("manifest.json"),
+        state=zero_shot_state,
+        dataset=task_dataset,
+    output:
+        metrics="<results>/evaluate/{model}/{method}/{level}/zero_shot/{task}/{fraction}/{seed}/{suite}/metrics.json",
+        predictions="<results>/evaluate/{model}/{method}/{level}/zero_shot/{task}/{fraction}/{seed}/{suite}/predictions.parquet",
+        provenance="<results>/evaluate/{model}/{method}/{level}/zero_shot/{task}/{fraction}/{seed}/{suite}/provenance.json",
+    log:
+        "<results>/logs/evaluate/{model}/{method}/{level}/zero_shot/{task}/{fraction}/{seed}/{suite}.log",
+    benchmark:
+        "<results>/benchmarks/evaluate/{model}/{method}/{level}/zero_shot/{task}/{fraction}/{seed}/{suite}.tsv"

@@ -49,6 +49,7 @@ rule export_compressed:
     params:
         script=script("export.py"),
         model=model_json,
+        form="folder",
         code=code_of("export.py"),
     shell:
         r"""
@@ -56,9 +57,23 @@ rule export_compressed:
             --model-manifest {input.model:q} \
             --model {params.model:q} \
             --state {input.state:q} \
+            --form {params.form} \
             --output-weights {output.weights:q} \
             2>{log:q}
         """
+
+
+use rule export_compressed as export_packed with:
+    output:
+        weights="<results>/export/{model}/{method}/{level}/packed/model.safetensors",
+        config="<results>/export/{model}/{method}/{level}/packed/config.json",
+    log:
+        "<results>/logs/export/{model}/{method}/{level}/packed.log",
+    params:
+        script=script("export.py"),
+        model=model_json,
+        form="packed",
+        code=code_of("export.py"),
 
 
 rule export_finetuned:
@@ -66,6 +81,7 @@ rule export_finetuned:
     input:
         model="<results>/sources/models/{model}/manifest.json",
         weights="<results>/finetune/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}/model.safetensors",
+        state=[],
     output:
         weights="<results>/export/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}/model.safetensors",
         config="<results>/export/{model}/{method}/{level}/{transfer}/{task}/{fraction}/{seed}/config.json",
@@ -84,10 +100,23 @@ rule export_finetuned:
             --model-manifest {input.model:q} \
             --model {params.model:q} \
             --weights {input.weights:q} \
+            --state {input.state:q} \
             --task {params.task:q} \
             --output-weights {output.weights:q} \
             2>{log:q}
         """
+
+
+use rule export_finetuned as export_zero_shot with:
+    input:
+        model="<results>/sources/models/{model}/manifest.json",
+        weights=tuned_file("model.safetensors"),
+        state="<results>/compress/{model}/{method}/{level}/zero_shot/{task}/{fraction}/{seed}/state.safetensors",
+    output:
+        weights="<results>/export/{model}/{method}/{level}/zero_shot/{task}/{fraction}/{seed}/model.safetensors",
+        config="<results>/export/{model}/{method}/{level}/zero_shot/{task}/{fraction}/{seed}/config.json",
+    log:
+        "<results>/logs/export/{model}/{method}/{level}/zero_shot/{task}/{fraction}/{seed}.log",
 
 
 rule status:

@@ -2,15 +2,48 @@
 
 
 def model_json(wildcards):
-    return json.dumps(CATALOG.models[wildcards.model].model_dump(mode="json", exclude_defaults=True), sort_keys=True)
+    model = CATALOG.models[wildcards.model].model_dump(mode="json", exclude_defaults=True, exclude={"calibration"})
+    return json.dumps(model, sort_keys=True)
+
+
+def method_name(wildcards):
+    return grid.method_of(wildcards.method)[0]
 
 
 def method_module(wildcards):
-    return CATALOG.methods[wildcards.method].module
+    return CATALOG.methods[method_name(wildcards)].module
 
 
 def method_json(wildcards):
-    return json.dumps(CATALOG.methods[wildcards.method].params, sort_keys=True)
+    return json.dumps(CATALOG.methods[method_name(wildcards)].params, sort_keys=True)
+
+
+def levels_of(wildcards):
+    """The level of the state, or all that one sweep makes."""
+    return [wildcards.level] if "level" in wildcards.keys() else SWEEPS[wildcards.method]
+
+
+def calibration_json(wildcards):
+    """What a calibrated method sees; the others have none."""
+    if method_name(wildcards) not in CALIBRATED:
+        return []
+    return data_of(CATALOG, wildcards.model).model_dump_json()
+
+
+def calibration_seed(wildcards):
+    method, seed = grid.method_of(wildcards.method)
+    return int(seed) if method in CALIBRATED else []
+
+
+def calibration_dataset(wildcards):
+    if method_name(wildcards) not in CALIBRATED:
+        return []
+    return f"{RESULTS}/sources/datasets/{data_of(CATALOG, wildcards.model).dataset}/manifest.json"
+
+
+def tuned_file(name):
+    """A file of the dense fine-tuned model of a cell."""
+    return f"<results>/finetune/{{model}}/dense/dense/dense/{{task}}/{{fraction}}/{{seed}}/{name}"
 
 
 @cache
@@ -53,10 +86,16 @@ def dataset_json(wildcards):
 
 
 def magnitude_index(wildcards):
-    """The index of global magnitudes, for the methods that read it."""
-    planned("compress", f"{wildcards.model}/{wildcards.method}/{wildcards.level}", COMPRESSED)
-    indexed = CATALOG.methods[wildcards.method].indexed
-    return f"{RESULTS}/compress/{wildcards.model}/magnitudes.json" if indexed else []
+    """The index of global magnitudes, for the methods that read it, of the model or of its fine-tuned state."""
+    state, base = "{w.model}/{w.method}/{level}", "{results}/compress/{w.model}"
+    known = COMPRESSED
+    if "task" in wildcards.keys():
+        state, base = (f"{path}/zero_shot/{{w.task}}/{{w.fraction}}/{{w.seed}}" for path in (state, base))
+        known = TUNED
+    for level in levels_of(wildcards):
+        planned("compress", state.format(w=wildcards, level=level), known)
+    indexed = CATALOG.methods[method_name(wildcards)].indexed
+    return f"{base}/magnitudes.json".format(w=wildcards, results=RESULTS) if indexed else []
 
 
 def start_state(wildcards):
@@ -83,10 +122,21 @@ def compressed_state(wildcards):
     return [] if wildcards.method == grid.DENSE else f"{RESULTS}/compress/{path}/state.safetensors"
 
 
+def zero_shot_state(wildcards):
+    """The compressed state of a fine-tuned model."""
+    path = "{w.model}/{w.method}/{w.level}/zero_shot/{w.task}/{w.fraction}/{w.seed}".format(w=wildcards)
+    planned("evaluate", f"{path}/{wildcards.suite}", EVALUATED)
+    return f"{RESULTS}/compress/{path}/state.safetensors"
+
+
 def finetuned_manifest(wildcards):
     path = "{w.model}/{w.method}/{w.level}/{w.transfer}/{w.task}/{w.fraction}/{w.seed}".format(w=wildcards)
     planned("evaluate", f"{path}/{wildcards.suite}", EVALUATED)
     return f"{RESULTS}/finetune/{path}/manifest.json"
+
+
+def transfer_of(wildcards):
+    return wildcards.get("transfer", "zero_shot")
 
 
 def suite_json(wildcards):

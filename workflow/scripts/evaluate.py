@@ -18,9 +18,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", type=Model.model_validate_json, required=True, help="its catalog entry as JSON")
     parser.add_argument("--model-name", required=True, help="its key in the catalog")
     parser.add_argument("--method", required=True, help="compression method, or dense")
+    parser.add_argument("--calibration-seed", type=int, nargs="?", help="draw of the method's calibration data")
     parser.add_argument("--level", required=True, help="level, or dense")
-    parser.add_argument("--state", type=Path, nargs="?", help="compressed state; none for the dense model")
-    parser.add_argument("--weights", type=Path, help="fine-tuned model.safetensors, instead of a state")
+    parser.add_argument("--state", type=Path, nargs="?", help="compressed state; none for a dense model")
+    parser.add_argument("--weights", type=Path, help="fine-tuned model.safetensors, which a state may compress")
     parser.add_argument("--weights-manifest", type=Path, help="its manifest, with the digest to check")
     parser.add_argument("--transfer", default="none", help="transfer mode of the fine-tuning")
     parser.add_argument("--fraction", default="1.00", help="share of the training data of the fine-tuning")
@@ -54,6 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     model, tokenizer = models.open_state(args.model_manifest, args.model, args.task, args.state, args.weights)
     measured, frame = scoring.evaluate(model, tokenizer, args.task, data)
     cell = {"model": args.model_name, "method": args.method, "level": args.level, "transfer": args.transfer}
+    cell["calibration_seed"] = args.calibration_seed
     cell |= {"task": args.task_name, "fraction": args.fraction, "seed": args.seed, "suite": args.task_name}
     predictions.write_predictions(args.output_predictions, frame)
     write_provenance(args.output_provenance, cell)

@@ -8,7 +8,11 @@ import logging
 import shutil
 from pathlib import Path
 
+import torch
+from transformers import PreTrainedModel
+
 from junkdna import models, tasks, training
+from junkdna import state as states
 from junkdna.catalog import Model, Task
 from junkdna.files import DataError, sha256, write_json
 from junkdna.logs import run
@@ -42,6 +46,18 @@ def resume_folder(args: argparse.Namespace) -> Path:
     return args.output_weights.parent / f"resume-{hashlib.sha256(chr(0).join(inputs).encode()).hexdigest()[:12]}"
 
 
+def start_state(args: argparse.Namespace, model: PreTrainedModel) -> tuple[dict[str, torch.Tensor], str]:
+    """The masks of the compressed state and their digest; ``model`` gets the values that the method gave the rest."""
+    state = states.load(args.state)
+    if not state.removes:
+        method = state.manifest["method"]
+        raise DataError(f"{args.state}: {method} removes no weights; allowed as transfer: none, zero_shot")
+    weights = list(models.restored(args.model_manifest, args.model, state))
+    if args.transfer != "dense_frozen":  # which starts from the pre-trained values
+        models.apply_state(model, weights)
+    return {weight.name: weight.mask for weight in weights}, state.manifest["mask_sha256"]
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     data = tasks.dataset_folder(args.dataset_manifest)
@@ -50,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = models.model_folder(args.model_manifest)
     tokenizer = models.load_tokenizer(folder)
     model = models.load_model(folder, args.model, args.task, tokenizer, args.seed)
-    masks, digest = models.load_masks(args.model_manifest, args.model, args.state) if args.state else (None, None)
+    masks, digest = start_state(args, model) if args.state else (None, None)
     resume = resume_folder(args)
     named = {"transfer": args.transfer, "task": args.task_name, "fraction": args.fraction, "seed": args.seed}
     try:

@@ -15,14 +15,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model-manifest", type=Path, required=True, help="manifest of the model's files")
     parser.add_argument("--model", type=Model.model_validate_json, required=True, help="its catalog entry as JSON")
+    parser.add_argument("--weights", type=Path, nargs="?", help="fine-tuned model.safetensors to index instead")
     parser.add_argument("--output", type=Path, required=True, help="index to write")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    _, checkpoint, names = base_of(args.model_manifest, args.model)
-    write_json(args.output, index_magnitudes(checkpoint, names))
+    _, base = base_of(args.model_manifest, args.model, args.weights)
+    write_json(args.output, index_magnitudes(base))
 
 
 if __name__ == "__main__":

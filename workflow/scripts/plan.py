@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from junkdna import grid
-from junkdna.config import read_catalog, read_experiments, read_settings
+from junkdna.config import calibrated, read_catalog, read_experiments, read_settings
 from junkdna.files import write_json
 from junkdna.logs import run
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     catalog = read_catalog(settings.catalog, settings.limits)
     experiment = read_experiments(settings, catalog)[args.experiment]
     results = settings.pathvars.get("results", "results")
-    write_json(args.output, grid.plan(experiment, grid.expand(experiment), catalog, results))
+    write_json(args.output, grid.plan(experiment, grid.expand(experiment, calibrated(catalog)), catalog, results))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from junkdna import grid
-from junkdna.config import read_catalog, read_experiments, read_settings
+from junkdna.config import calibrated, read_catalog, read_experiments, read_settings
 from junkdna.files import DataError
 from junkdna.logs import run
 
@@ -43,11 +43,12 @@ def summary(snakefile: Path, config: str) -> dict[str, str]:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     settings = read_settings(json.loads(args.config), "--config")
-    experiments = read_experiments(settings, read_catalog(settings.catalog, settings.limits))
+    catalog = read_catalog(settings.catalog, settings.limits)
+    experiments = read_experiments(settings, catalog)
     states = summary(args.snakefile, args.config)
     results = settings.pathvars.get("results", "results")
     lines = [f"{'experiment':24}{'cells':>7}{'done':>7}{'missing':>9}{'stale':>7}"]
-    for name, cells in grid.expand_all(experiments).items():
+    for name, cells in grid.expand_all(experiments, calibrated(catalog)).items():
         found: dict[str, list[str]] = {"done": [], "missing": [], "stale": []}
         for cell in cells:
             path = f"{results}/evaluate/{cell.path}/metrics.json"

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from junkdna import levels
 
-TRANSFERS = ("none", "dense", "sparse", "sparse_to_dense", "dense_frozen")
+TRANSFERS = ("none", "dense", "sparse", "sparse_to_dense", "dense_frozen", "zero_shot")
 KINDS = ("generation", "multiple_choice", "classification", "regression", "perplexity")
 METRICS = {
     "generation": ("exact_match", "f1", "contains"),
@@ -64,6 +64,7 @@ class Hub(Strict):
         None, pattern="^[0-9a-f]{40}$", description="Commit to download; required unless `mirror` is set."
     )
     sha256: dict[str, Digest] = Field({}, description="File name to digest; checked wherever the file came from.")
+    files: list[str] = Field([], description="data sets: patterns of the files to take; all parquet if absent.")
 
 
 class Local(Strict):
@@ -72,6 +73,7 @@ class Local(Strict):
     type: Literal["local"]
     path: Path
     sha256: dict[str, Digest] = Field({}, description="File name to digest; checked.")
+    files: list[str] = Field([], description="data sets: patterns of the files to take; all parquet if absent.")
 
 
 class Builtin(Strict):
@@ -82,6 +84,21 @@ class Builtin(Strict):
 
 
 Source = Annotated[Hub | Local | Builtin, Field(discriminator="type")]
+
+
+class CalibrationData(Strict):
+    """Text from which the calibrated methods learn what a model's layers see."""
+
+    dataset: Name = Field(description="Key of `datasets`.")
+    config: str = Field("default", description="Folder of the data set.")
+    split: str = Field("train", description="Files whose names hold this are read: parquet, .json.gz or .txt.")
+    text: str = Field("text", description="Column with the text.")
+    n_samples: int = Field(128, gt=0, description="Sequences.")
+    seq_len: int = Field(2048, gt=1, description="Tokens of a sequence; at most what the model can take.")
+    sampling: Literal["long", "joined", "whole"] = Field(
+        "long", description="Windows of documents that are long enough, windows of all joined, or whole documents."
+    )
+    separator: str = Field("\n\n", description="Between documents that are joined.")
 
 
 class Model(Strict):
@@ -95,6 +112,7 @@ class Model(Strict):
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Data type to compute in.")
     prunable_include: str | None = Field(None, description="Regular expression; only matching weights are prunable.")
     prunable_exclude: str | None = Field(None, description="Regular expression; matching weights are not prunable.")
+    calibration: CalibrationData | None = Field(None, description="What the calibrated methods see.")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Model:
@@ -104,7 +122,7 @@ class Model(Strict):
 
 
 class Method(Strict):
-    """A compression method: a module with `compress` and `masks`, and the params that it reads."""
+    """A compression method: its module, and the params that it reads."""
 
     module: Annotated[str, Field(pattern=r"^(pruning|quantization)\.[a-z_]+$")]
     label: str = Field(description="Name in figures and tables.")

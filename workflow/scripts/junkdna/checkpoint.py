@@ -9,11 +9,12 @@ import json
 import math
 import re
 import struct
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from junkdna.files import DataError, read_json
 from junkdna.levels import Level
@@ -104,12 +105,16 @@ def prunable(infos: dict[str, TensorInfo], include: str | None, exclude: str | N
 
 
 class Checkpoint:
-    """A Hugging Face folder with model.safetensors, or several shards of it, opened lazily."""
+    """A Hugging Face folder with model.safetensors, or several shards of it, opened lazily.
 
-    def __init__(self, folder: Path | str) -> None:
+    Args:
+        weights: a fine-tuned file whose tensors stand in for those of the folder.
+    """
+
+    def __init__(self, folder: Path | str, weights: Path | None = None) -> None:
         self.folder = Path(folder)
         self.infos: dict[str, TensorInfo] = {}
-        for file in weight_files(self.folder):
+        for file in [weights] if weights else weight_files(self.folder):
             self.infos |= read_header(file)
 
     @cached_property
@@ -135,7 +140,9 @@ class Checkpoint:
 
         with safe_open(self.infos[name].file, framework="pt") as handle:
             tensor = handle.get_tensor(name)
-        if not all(bool(part.isfinite().all()) for part in tensor.view(-1).split(CHUNK)):
+        # A sum is not finite if any element is not; it is quick, and only where it overflows is each element looked at.
+        parts = tensor.view(-1).split(CHUNK)
+        if not all(bool(part.sum().isfinite()) or bool(part.isfinite().all()) for part in parts):
             raise DataError(f"{self.infos[name].file}: {name}: holds NaN or infinite values")
         return tensor
 
@@ -144,15 +151,81 @@ class Checkpoint:
             yield name, self.tensor(name)
 
 
-def check_divisible(checkpoint: Checkpoint, level: Level, names: Iterable[str]) -> None:
-    """Fail if an N:M level does not divide the input width of a weight.
+@dataclass(frozen=True)
+class Calibration:
+    """Token ids of the calibration sequences, and the data type that the model computes in."""
+
+    sequences: list[list[int]]
+    dtype: str = "float32"
+
+    def batches(self, tokens: int) -> list[list[list[int]]]:
+        """Sequences of equal length together, up to so many tokens: none is padded."""
+        by_length: dict[int, list[list[int]]] = defaultdict(list)
+        for sequence in self.sequences:
+            by_length[len(sequence)].append(sequence)
+        sizes = {length: max(1, tokens // length) for length in by_length}
+        return [
+            by_length[length][start : start + size]
+            for length, size in sorted(sizes.items())
+            for start in range(0, len(by_length[length]), size)
+        ]
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a method compresses: a checkpoint, the names of its prunable weights, and what is known of both.
+
+    Attributes:
+        names: sorted.
+        index: global magnitudes, for the methods that read them.
+        calibration: for the calibrated methods.
+    """
+
+    checkpoint: Checkpoint
+    names: list[str]
+    index: dict[str, Any] | None = None
+    calibration: Calibration | None = None
+
+    def shape(self, name: str) -> tuple[int, int]:
+        """(out, in), however the checkpoint stores it."""
+        rows, columns = self.checkpoint.infos[name].shape
+        return (columns, rows) if self.checkpoint.transposed else (rows, columns)
+
+    def weight(self, name: str) -> torch.Tensor:
+        """A weight as (out, in)."""
+        return self.stored(name, self.checkpoint.tensor(name))
+
+    def stored(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """From (out, in) to the checkpoint's own layout, or back."""
+        return tensor.T.contiguous() if self.checkpoint.transposed else tensor
+
+
+def check_divisible(checkpoint: Checkpoint, level: Level, names: Iterable[str], group: int = 0) -> None:
+    """Fail if an N:M level, or a group of inputs that share a grid, does not divide the input width of a weight.
 
     Raises:
         DataError: names the first such weight, its width and the level.
     """
     for name in names:
-        if level.m and checkpoint.width(name) % level.m:
+        width = checkpoint.width(name)
+        if level.m and width % level.m:
             raise DataError(
-                f"{checkpoint.folder}: level {level.text!r}: width {checkpoint.width(name)} of {name} is not divisible "
+                f"{checkpoint.folder}: level {level.text!r}: width {width} of {name} is not divisible "
                 f"by {level.m}; choose an M that divides it, or exclude the weight with `prunable_exclude`"
             )
+        if group:
+            group_length(width, group, f"{checkpoint.folder}: {name}")
+
+
+def group_length(width: int, group: int, name: str = "weight") -> int:
+    """Inputs that share a grid: ``group``, or the whole row of a weight that is narrower.
+
+    Raises:
+        DataError: the group does not divide the width.
+    """
+    if width > group and width % group:
+        raise DataError(
+            f"{name}: width {width} is not divisible by the group of {group}; choose a `group` that divides it, or "
+            "exclude the weight with `prunable_exclude`"
+        )
+    return min(width, group)

@@ -16,12 +16,13 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from junkdna import code, levels
-from junkdna.catalog import TRANSFERS, Catalog, FractionText, LevelText, Method, Name, Strict
+from junkdna.catalog import TRANSFERS, CalibrationData, Catalog, FractionText, LevelText, Method, Name, Strict
 from junkdna.files import DataError
 
 PROJECT = Path(__file__).resolve().parents[3]
 
 M = TypeVar("M", bound=BaseModel)
+Seed = Annotated[int, Field(ge=0)]
 
 
 class ConfigError(DataError):
@@ -33,6 +34,12 @@ class Selection(Strict):
 
     label: str
     where: dict[Literal["model", "task", "variant", "fraction", "transfer", "method"], str | list[str]] = {}
+
+
+class Series(Selection):
+    """A curve of a figure, on one difficulty axis of the experiment."""
+
+    axis: str = Field("", description="Difficulty axis, where there are several; their curves are not compared.")
 
 
 class Experiment(Strict):
@@ -53,9 +60,12 @@ class Experiment(Strict):
     tasks: list[Name] = Field(min_length=1)
     fractions: list[FractionText] = Field(["1.00"], min_length=1, description="Shares of the training data.")
     seeds: list[int] | None = Field(None, description="Fine-tuning seeds; null takes `seeds` of the configuration.")
+    calibration_seeds: list[Seed] | None = Field(
+        None, description="Draws of the calibration data; null takes `calibration_seeds` of the configuration."
+    )
     panels: list[Selection] = Field(min_length=1, description="Columns of the figure.")
-    series: list[Selection] = Field(min_length=1, description="Curves; if `ordered`, from easy to hard.")
-    ordered: bool = Field(True, description="The series are a difficulty axis.")
+    series: list[Series] = Field(min_length=1, description="Curves; if `ordered`, from easy to hard in each axis.")
+    ordered: bool = Field(True, description="The series of an axis go from easy to hard.")
     series_title: str = Field("Difficulty", description="Title of the legend.")
     y: Literal["percent_of_dense", "value"] = Field("percent_of_dense", description="What the figure draws.")
 
@@ -67,6 +77,9 @@ class Settings(Strict):
     experiments: list[Path] = Field(min_length=1, description="Experiment files.")
     levels: dict[Name, list[LevelText]] = Field({}, description="Named lists of levels that experiments refer to.")
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="Fine-tuning seeds where an experiment names none.")
+    calibration_seeds: list[Seed] = Field(
+        [0], min_length=1, description="Draws of the calibration data where an experiment names none."
+    )
     limits: dict[Name, dict[Literal["train", "evaluate"], int]] = Field(
         {}, description="Task to row limits that replace the catalog's."
     )
@@ -194,15 +207,23 @@ def read_catalog(folders: Iterable[Path], limits: dict[str, dict[str, int]] | No
         for name, model in catalog.models.items()
         if model.untrained_twin_of and model.untrained_twin_of not in catalog.models
     ]
+    problems += [
+        f"{origin['models', name]}: models.{name}.calibration.dataset: "
+        f"{_known('dataset', model.calibration.dataset, catalog.datasets)}"
+        for name, model in catalog.models.items()
+        if model.calibration and model.calibration.dataset not in catalog.datasets
+    ]
     for name, method in catalog.methods.items():
-        problems += [f"{origin['methods', name]}: methods.{name}.{line}" for line in _method_problems(method)]
+        problems += [f"{origin['methods', name]}: methods.{name}.{line}" for line in _method_problems(name, method)]
     if problems:
         raise ConfigError("\n".join(problems))
     return catalog
 
 
-def _method_problems(method: Method) -> Iterable[str]:
+def _method_problems(name: str, method: Method) -> Iterable[str]:
     """What is wrong with a method's module and params, by what the module declares as PARAMS."""
+    if "-calibration" in name:
+        yield "name: '-calibration' in it is kept for the folders of calibration seeds"
     try:
         declared = code.literal(method.module, "PARAMS") or {}
     except FileNotFoundError:
@@ -213,7 +234,20 @@ def _method_problems(method: Method) -> Iterable[str]:
     for key, allowed in declared.items():
         value = method.params.get(key)
         if (type(value).__name__ != allowed) if isinstance(allowed, str) else value not in allowed:
-            yield f"params.{key}: {value!r}: allowed: {allowed if isinstance(allowed, str) else ', '.join(allowed)}"
+            shown = allowed if isinstance(allowed, str) else ", ".join(map(str, allowed))
+            yield f"params.{key}: {value!r}: allowed: {shown}"
+
+
+def calibrated(catalog: Catalog) -> set[str]:
+    """The methods that draw calibration data."""
+    return {name for name, method in catalog.methods.items() if code.literal(method.module, "CALIBRATED")}
+
+
+def data_of(catalog: Catalog, model: str) -> CalibrationData | None:
+    """What the calibrated methods see of a model; of a twin, what they see of its base."""
+    entry = catalog.models[model]
+    base = catalog.models.get(entry.untrained_twin_of or "")
+    return entry.calibration or (base.calibration if base else None)
 
 
 def locate(path: Path) -> Path:
@@ -239,6 +273,7 @@ def read_experiments(settings: Settings, catalog: Catalog) -> dict[str, Experime
         filled = {
             "methods": {m: _levels(given, settings) for m, given in experiment.methods.items()},
             "seeds": experiment.seeds or settings.seeds,
+            "calibration_seeds": experiment.calibration_seeds or settings.calibration_seeds,
         }
         experiments[experiment.name] = experiment.model_copy(update=filled)
     return experiments
@@ -268,7 +303,14 @@ def _problems(experiment: Experiment, settings: Settings, catalog: Catalog) -> I
         for level in _levels(given, settings):
             if levels.parse(level).kind not in takes:
                 yield f"methods.{method}: {level!r}: this method takes levels of kind {', '.join(takes)}"
+    drawing = sorted(calibrated(catalog) & experiment.methods.keys())
+    for name in experiment.models if drawing else []:
+        if name in catalog.models and data_of(catalog, name) is None:
+            yield f"models: {name!r} has no `calibration` in the catalog, which {drawing[0]!r} needs"
     trained = [t for t in experiment.transfers if t != "none"]
+    rewriting = [m for m in experiment.methods if m in catalog.methods and catalog.methods[m].levels == ["bits"]]
+    if rewriting and (kept := sorted(set(trained) - {"zero_shot", "dense"})):
+        yield f"transfers: {kept[0]!r} keeps a mask, and {rewriting[0]!r} makes none; allowed with it: none, zero_shot"
     for name in experiment.tasks:
         task = catalog.tasks.get(name)
         if task and trained and task.training is None:

@@ -19,6 +19,14 @@ KINDS = ["dense", "sparsity", "nm", "band", "bits"]
 COMPRESSED_ONLY = {"model", "method", "transfer"}
 
 
+def difficulty_axes(experiment: dict[str, Any]) -> dict[str, list[str]]:
+    """Difficulty axis to the labels of its series, both in the experiment's order."""
+    axes: dict[str, list[str]] = {}
+    for series in experiment["series"]:
+        axes.setdefault(series.get("axis") or experiment["series_title"], []).append(series["label"])
+    return axes
+
+
 def select(frame: pd.DataFrame, *wheres: dict[str, str | list[str]], reference: bool = False) -> pd.DataFrame:
     """Rows whose columns have the wanted values; ``reference`` ignores what only compressed rows have."""
     chosen = pd.Series(True, index=frame.index)

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from junkdna.curves import references
+from junkdna.curves import difficulty_axes, references
 from junkdna.files import DataError
 from junkdna.metrics import METRICS
 from junkdna.outcomes import read_outcomes
@@ -83,8 +83,9 @@ def score_difficulty(plans: list[Path], human: Path) -> pd.DataFrame:
         plan = read_plan(path)
         table = points(plan, read_outcomes(plan, dense_only=True))
         experiment = plan["experiment"]
+        ranks = {s: rank for axis in difficulty_axes(experiment).values() for rank, s in enumerate(axis, start=1)}
         for panel in experiment["panels"]:
-            for rank, series in enumerate(experiment["series"], start=1):
+            for series in experiment["series"]:
                 found = references(experiment, table, panel["label"], series["label"])
                 for _, dense in found[found["control"] == 0].iterrows():
                     same = (found[["task", "variant", "fraction"]] == dense[["task", "variant", "fraction"]]).all(
@@ -93,7 +94,7 @@ def score_difficulty(plans: list[Path], human: Path) -> pd.DataFrame:
                     twins = [m for m, about in plan["models"].items() if about["untrained_twin_of"] == dense["model"]]
                     control = found[same & found["model"].isin(twins)]
                     row = {"panel": panel["label"], "series": series["label"]}
-                    row["axis_rank"] = rank if experiment["ordered"] else None
+                    row["axis_rank"] = ranks[series["label"]] if experiment["ordered"] else None
                     rows.append(row | _scores(dense, control, plan["tasks"][dense["task"]], scores, human))
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({"axis_rank": "Int64"})

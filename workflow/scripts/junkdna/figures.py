@@ -7,6 +7,7 @@ Colour is the series. Equal data give equal bytes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from junkdna.curves import CURVE, KINDS, curves, level_label, level_rank, metric_label, references
+from junkdna.curves import CURVE, KINDS, curves, difficulty_axes, level_label, level_rank, metric_label, references
 from junkdna.files import DataError, atomic_path
 
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "h"]
+# Colours of a difficulty axis from easy to hard: map, lightest, darkest. An experiment rarely has more than one axis.
+SCALES = [("viridis_r", 0.18, 0.97), ("YlOrBr", 0.45, 1.0), ("Greys", 0.45, 1.0)]
 LINES = ["-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 1, 1, 1, 1, 1))]
 # Horizontal lines: column of the table to line style and label. Thin and without markers, unlike the curves.
 REFERENCES = {
@@ -80,6 +83,7 @@ def draw(plan: dict[str, Any], table: pd.DataFrame) -> Figure:
         styles = _styles(plan, found)
         # The legend has to fit too: its lines are the series, the methods, the references and their headings.
         lines = len(experiment["series"]) + len({label for _, label in styles.values()}) + 8
+        lines += 2 * (len(difficulty_axes(experiment)) - 1)
         height = max(2.5 * len(rows) + 0.5, 0.19 * lines)
         figure = Figure(figsize=(width * len(panels) + 2.1, height), layout="constrained")
         FigureCanvasAgg(figure)
@@ -110,14 +114,16 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _colours(experiment: dict[str, Any]) -> dict[str, Any]:
-    """Series to colour: light to dark from easy to hard, or distinct ones; both safe for the colour-blind."""
-    labels = [series["label"] for series in experiment["series"]]
+    """Series to colour: light to dark from easy to hard in each axis, or distinct; both safe for the colour-blind."""
     if not experiment["ordered"]:
+        labels = [series["label"] for series in experiment["series"]]
         return dict(zip(labels, sns.color_palette("colorblind", len(labels)), strict=True))
-    return {
-        label: mpl.colormaps["viridis_r"](x)
-        for label, x in zip(labels, np.linspace(0.18, 0.97, len(labels)), strict=True)
-    }
+    colours = {}
+    for number, labels in enumerate(difficulty_axes(experiment).values()):
+        name, light, dark = SCALES[number % len(SCALES)]
+        for label, x in zip(labels, np.linspace(light, dark, len(labels)), strict=True):
+            colours[label] = mpl.colormaps[name](x)
+    return colours
 
 
 def _styles(plan: dict[str, Any], found: pd.DataFrame) -> dict[tuple[str, ...], tuple[Any, str]]:
@@ -249,10 +255,13 @@ def _legend(
     figure: Figure, experiment: dict[str, Any], table: pd.DataFrame, styles: dict[tuple[str, ...], Any]
 ) -> None:
     """One legend right of the axes: series, line styles of methods where several, reference lines."""
-    handles = [_heading(experiment["series_title"])]
-    for number, (label, colour) in enumerate(_colours(experiment).items()):
-        marker = MARKERS[number % len(MARKERS)]
-        handles.append(Line2D([], [], color=colour, marker=marker, markersize=4, linewidth=1.5, label=label))
+    handles, colours = [], _colours(experiment)
+    markers = dict(zip(colours, itertools.cycle(MARKERS), strict=False))
+    for title, labels in difficulty_axes(experiment).items():
+        handles += [_heading(""), _heading(title)] if handles else [_heading(title)]
+        for label in labels:
+            style = {"color": colours[label], "marker": markers[label], "markersize": 4, "linewidth": 1.5}
+            handles.append(Line2D([], [], label=label, **style))
     named = {label: style for style, label in styles.values() if label}
     handles += [_heading(""), _heading("Method")] if named else []
     handles += [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -22,7 +22,7 @@ class Cell:
     """One state of one model, evaluated on one task with all its variants.
 
     A cell that two experiments share is equal, so a set of cells holds it once. ``fraction`` and ``seed`` are empty
-    for a state that is not fine-tuned.
+    for a state that is not fine-tuned, ``calibration`` (a seed) for a method that draws no calibration data.
     """
 
     model: str
@@ -32,15 +32,21 @@ class Cell:
     task: str
     fraction: str = ""
     seed: str = ""
+    calibration: str = ""
 
     @property
     def trained(self) -> bool:
         return self.transfer != "none"
 
     @property
+    def compression(self) -> str:
+        """Path of the compressed pre-trained model below results/compress."""
+        return f"{self.model}/{method_folder(self.method, self.calibration)}/{self.level}"
+
+    @property
     def state(self) -> str:
         """Path of the evaluated state below results/compress or results/finetune."""
-        path = f"{self.model}/{self.method}/{self.level}"
+        path = self.compression
         return f"{path}/{self.transfer}/{self.task}/{self.fraction}/{self.seed}" if self.trained else path
 
     @property
@@ -53,28 +59,49 @@ class Cell:
         return self.method != DENSE
 
 
-def expand(experiment: Experiment) -> list[Cell]:
-    """All cells of an experiment, dense references and controls included, in a fixed order."""
+def method_folder(method: str, calibration: str) -> str:
+    """Name of a method in paths: calibration seed 0 is the bare one, others say so."""
+    return f"{method}-calibration{calibration}" if calibration not in ("", "0") else method
+
+
+def method_of(folder: str) -> tuple[str, str]:
+    """Method and calibration seed of a name in paths."""
+    method, _, calibration = folder.partition("-calibration")
+    return method, calibration or "0"
+
+
+def expand(experiment: Experiment, calibrated: Collection[str] = ()) -> list[Cell]:
+    """All cells of an experiment, dense references and controls included, in a fixed order.
+
+    Args:
+        calibrated: methods that draw calibration data, and are run once per calibration seed.
+    """
     cells: set[Cell] = set()
-    steps = [(m, level) for m, chosen in experiment.methods.items() for level in chosen]
+    seeds = [str(seed) for seed in experiment.calibration_seeds or [0]]
+    steps = [
+        (method, level, seed)
+        for method, chosen in experiment.methods.items()
+        for level in chosen
+        for seed in (seeds if method in calibrated else [""])
+    ]
     trained = [t for t in experiment.transfers if t not in ("none", DENSE)]
     for model in [*experiment.models, *experiment.controls]:
         compressed = [] if model in experiment.controls else steps
         for task in experiment.tasks:
             if "none" in experiment.transfers:
                 cells.add(Cell(model, DENSE, DENSE, "none", task))
-                cells.update(Cell(model, method, level, "none", task) for method, level in compressed)
+                cells.update(Cell(model, m, level, "none", task, calibration=c) for m, level, c in compressed)
             if set(experiment.transfers) != {"none"}:
                 for fraction, seed in product(experiment.fractions, experiment.seeds or []):
                     end = (task, fraction, str(seed))
                     cells.add(Cell(model, DENSE, DENSE, DENSE, *end))
-                    cells.update(Cell(model, *step, t, *end) for step, t in product(compressed, trained))
+                    cells.update(Cell(model, m, level, t, *end, c) for (m, level, c), t in product(compressed, trained))
     return sorted(cells)
 
 
-def expand_all(experiments: dict[str, Experiment]) -> dict[str, list[Cell]]:
+def expand_all(experiments: dict[str, Experiment], calibrated: Collection[str] = ()) -> dict[str, list[Cell]]:
     """Experiment name to its cells."""
-    return {name: expand(experiment) for name, experiment in experiments.items()}
+    return {name: expand(experiment, calibrated) for name, experiment in experiments.items()}
 
 
 def check_member(kind: str, path: str, known: Iterable[str]) -> None:
@@ -120,6 +147,7 @@ def plan(experiment: Experiment, cells: list[Cell], catalog: Catalog, results: s
                 "task": cell.task,
                 "fraction": cell.fraction or "1.00",
                 "seed": int(cell.seed) if cell.trained else None,
+                "calibration_seed": int(cell.calibration) if cell.calibration else None,
                 "control": cell.model in experiment.controls,
                 "path": f"{results}/evaluate/{cell.path}",
             }

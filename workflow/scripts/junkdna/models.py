@@ -6,6 +6,7 @@ Safetensors only, no remote code, no network.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ FRESH = ("pooler.",)
 def device() -> torch.device:
     """The accelerator if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_config(folder: Path) -> transformers.PretrainedConfig:
+    """The folder's configuration."""
+    return AutoConfig.from_pretrained(folder, **LOCAL)
 
 
 def load_tokenizer(folder: Path) -> transformers.PreTrainedTokenizerBase:
@@ -85,7 +91,7 @@ def task_config(
     folder: Path, task: Task, tokenizer: transformers.PreTrainedTokenizerBase
 ) -> transformers.PretrainedConfig:
     """The folder's configuration with the task's head and the tokenizer's padding."""
-    config = AutoConfig.from_pretrained(folder, **LOCAL)
+    config = load_config(folder)
     if task.kind in LABELLED:
         config.num_labels = task.n_classes if task.kind == "classification" else 1
         config.problem_type = "regression" if task.kind == "regression" else "single_label_classification"
@@ -129,44 +135,52 @@ def max_tokens(config: transformers.PretrainedConfig, tokenizer: transformers.Pr
     return int(min(positions, tokenizer.model_max_length))
 
 
-def load_masks(manifest: Path, model: Model, state: Path) -> tuple[dict[str, torch.Tensor], str]:
-    """The masks of a compressed state (True = keep) by the checkpoint's names, and their digest.
+def restored(
+    manifest: Path, model: Model, state: states.State, weights: Path | None = None
+) -> Iterator[states.Restored]:
+    """The compressed weights of a state one after the other, by the checkpoint's names.
+
+    Args:
+        weights: the fine-tuned weights that were compressed, if it was not the pre-trained ones.
 
     Raises:
-        DataError: the state is unreadable or of another base.
+        DataError: the state is of another base.
     """
-    loaded = states.load(state)
-    source, checkpoint, names = states.base_of(manifest, model)
-    return dict(states.masks(loaded, source, checkpoint, names)), loaded.manifest["mask_sha256"]
+    return states.restore(state, *states.base_of(manifest, model, weights))
 
 
 def matched(
-    model: transformers.PreTrainedModel, masks: dict[str, torch.Tensor]
+    model: transformers.PreTrainedModel, tensors: dict[str, torch.Tensor]
 ) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
-    """The parameter of each mask. Checkpoints of a bare body lack the body's prefix.
+    """The parameter of each mask or weight. Checkpoints of a bare body lack the body's prefix.
 
     Raises:
-        DataError: a pruned weight does not exist in the model, or has another shape.
+        DataError: a compressed weight does not exist in the model, or has another shape.
     """
     parameters = dict(model.named_parameters())
     pairs = []
-    for name, mask in masks.items():
+    for name, tensor in tensors.items():
         parameter = parameters.get(name, parameters.get(f"{model.base_model_prefix}.{name}"))
-        if parameter is None or parameter.shape != mask.shape:
+        if parameter is None or parameter.shape != tensor.shape:
             found = "no such weight" if parameter is None else f"shape {tuple(parameter.shape)}"
             raise DataError(
-                f"{type(model).__name__}: pruned weight {name} of shape {tuple(mask.shape)}: {found}; exclude it with "
-                "`prunable_exclude`"
+                f"{type(model).__name__}: compressed weight {name} of shape {tuple(tensor.shape)}: {found}; exclude it "
+                "with `prunable_exclude`"
             )
-        pairs.append((parameter, mask.to(parameter.device)))
+        pairs.append((parameter, tensor.to(parameter.device)))
     return pairs
 
 
 @torch.no_grad()
-def apply_masks(model: transformers.PreTrainedModel, masks: dict[str, torch.Tensor]) -> None:
-    """Set the weights outside of the masks to zero."""
-    for parameter, mask in matched(model, masks):
-        parameter.masked_fill_(~mask, 0)
+def apply_state(model: transformers.PreTrainedModel, weights: Iterable[states.Restored]) -> None:
+    """Put compressed weights into a model: new values where the method changes those that stay, else zeros."""
+    for weight in weights:
+        if weight.values is not None:
+            ((parameter, values),) = matched(model, {weight.name: weight.values})
+            parameter.copy_(values)
+        else:
+            ((parameter, mask),) = matched(model, {weight.name: weight.mask})
+            parameter.masked_fill_(~mask, 0)
 
 
 def save_weights(model: torch.nn.Module, path: Path) -> None:
@@ -197,12 +211,12 @@ def open_state(
     state: Path | None = None,
     weights: Path | None = None,
 ) -> tuple[transformers.PreTrainedModel, transformers.PreTrainedTokenizerBase]:
-    """A dense, compressed or fine-tuned model with its tokenizer, ready to evaluate."""
+    """A dense, compressed or fine-tuned model, or one fine-tuned and then compressed, with its tokenizer."""
     folder = model_folder(manifest)
     tokenizer = load_tokenizer(folder)
     loaded = load_model(folder, model, task, tokenizer, weights=weights)
     if state is not None:
-        apply_masks(loaded, load_masks(manifest, model, state)[0])
+        apply_state(loaded, restored(manifest, model, states.load(state), weights))
     return loaded, tokenizer
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from junkdna.curves import DENSE
 from junkdna.files import DataError, read_json
 from junkdna.metrics import METRICS, Metric
-from junkdna.statistics import Scores
+from junkdna.statistics import Replicate, Scores
 
 REMEDY = "delete the cell's folder so that it is evaluated again"
 # metrics.json may be rounded; a larger difference means that the two files are of different runs.
@@ -53,7 +53,7 @@ def read_outcomes(plan: dict[str, Any], dense_only: bool = False) -> dict[Point,
     Raises:
         DataError: a file is missing, truncated, or does not hold what the plan says.
     """
-    frames: dict[Point, dict[int | None, pd.DataFrame]] = defaultdict(dict)
+    frames: dict[Point, dict[tuple[int | None, int | None], pd.DataFrame]] = defaultdict(dict)
     seen: dict[Point, tuple[dict[str, Any], float, Path]] = {}
     for cell in plan["cells"]:
         if dense_only and cell["method"] != DENSE:
@@ -73,12 +73,12 @@ def read_outcomes(plan: dict[str, Any], dense_only: bool = False) -> dict[Point,
                     f"{folder}: variant {variant!r}: metrics.json counts {found['n_examples']} examples, "
                     f"predictions.parquet {len(rows)}; {REMEDY}"
                 )
-            frames[point][cell["seed"]] = rows
+            frames[point][cell["seed"], cell["calibration_seed"]] = rows
             seen[point] = (cell, float(found["chance"]), folder)
             _check_agreement(folder, variant, task["metric"], rows, found["metrics"][task["metric"]])
     return {
         point: Outcome(
-            scores=_scores(point, seeds, plan["tasks"][point.task]["metric"], seen[point][2]),
+            scores=_scores(point, _replicates(seeds), plan["tasks"][point.task]["metric"], seen[point][2]),
             chance=_chance(METRICS[plan["tasks"][point.task]["metric"]], seen[point][1]),
             metric=plan["tasks"][point.task]["metric"],
             kind=seen[point][0]["kind"],
@@ -87,6 +87,13 @@ def read_outcomes(plan: dict[str, Any], dense_only: bool = False) -> dict[Point,
         )
         for point, seeds in frames.items()
     }
+
+
+def _replicates(frames: dict[tuple[int | None, int | None], pd.DataFrame]) -> dict[Replicate, pd.DataFrame]:
+    """By the fine-tuning seed alone, where the calibration data was drawn once."""
+    if len({calibration for _, calibration in frames}) > 1:
+        return dict(frames)
+    return {seed: frame for (seed, _), frame in frames.items()}
 
 
 def reference_of(point: Point, plan: dict[str, Any]) -> Point:
@@ -102,7 +109,7 @@ def _chance(metric: Metric, chance: float) -> float:
     return chance if metric.higher_is_better or chance > 0 else float("nan")
 
 
-def _scores(point: Point, frames: dict[int | None, pd.DataFrame], metric: str, folder: Path) -> Scores:
+def _scores(point: Point, frames: dict[Replicate, pd.DataFrame], metric: str, folder: Path) -> Scores:
     try:
         return Scores(point.task, METRICS[metric], frames)
     except DataError as error:
@@ -112,7 +119,7 @@ def _scores(point: Point, frames: dict[int | None, pd.DataFrame], metric: str, f
 def _read_metrics(path: Path, cell: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
     content = read_json(path)
     try:
-        for key in ("model", "method", "level"):
+        for key in ("model", "method", "level", "calibration_seed"):
             if content[key] != cell[key]:
                 raise DataError(f"{path}: {key}: {content[key]!r}; this folder is of {cell[key]!r}; {REMEDY}")
         variants = {name: content["variants"][name] for name in task["variants"]}

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 DATASET_FILES = ("**/*.parquet",)
+CONTENT = (".safetensors", ".parquet", ".gz", ".txt")
 
 
 def folder_of(source: Source, mirror: Path | None, kind: str) -> Path | None:
@@ -48,16 +49,17 @@ def fetch_dataset(name: str, source: Source, mirror: Path | None, output: Path) 
         DataError: a file is missing, truncated or has another checksum, or the hub cannot be reached.
     """
     folder = folder_of(source, mirror, "datasets")
+    patterns = tuple(getattr(source, "files", ())) or DATASET_FILES
     if folder is None:
         with atomic_path(output.parent / "files") as aside:
             if isinstance(source, Hub):
-                _download(name, source, aside, "dataset", DATASET_FILES)
+                _download(name, source, aside, "dataset", patterns)
             else:
                 from junkdna.world.datasets import write_datasets  # a sizeable import that other sources spare
 
                 write_datasets(PROJECT / "resources/organisms/recipe.yaml", aside)
         folder = output.parent / "files"
-    _write_manifest(name, source, folder, DATASET_FILES, mirror, output)
+    _write_manifest(name, source, folder, patterns, mirror, output)
 
 
 def fetch_model(name: str, model: Model, mirror: Path | None, output: Path) -> None:
@@ -119,7 +121,7 @@ def _write_manifest(
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder (source of {name!r}: {source}); check `mirror` or the source's path")
     files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
-    if not any(file.suffix in (".safetensors", ".parquet") for file in files):
+    if not any(file.suffix in CONTENT for file in files):
         raise DataError(
             f"{folder}: holds no {' or '.join(patterns)} (source of {name!r}); pickled weights are not read"
         )

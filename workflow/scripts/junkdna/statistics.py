@@ -26,6 +26,10 @@ SEED = 0
 ROUNDING = 1e-9
 
 
+# What tells the scored states of a point apart: None, a fine-tuning seed, or that seed and the calibration's.
+Replicate = int | None | tuple[int | None, int | None]
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A value and its 95 % interval; NaN where the quantity is not defined."""
@@ -40,13 +44,13 @@ UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
 
 @dataclass
 class Scores:
-    """The scored examples of one variant of a task: one frame per seed, or one under ``None`` without
-    training.
+    """The scored examples of one variant of a task: one frame per seed, or one under ``None`` where nothing was
+    drawn.
 
     Args:
         group: examples of different groups are different, whatever their ids; the task's name.
         metric: a metric of :mod:`junkdna.metrics`.
-        frames: seed to predictions, one row per example; the same ids in every seed.
+        frames: replicate to predictions, one row per example; the same ids in all.
 
     Raises:
         DataError: no example, an id occurs twice, or the seeds differ in their ids.
@@ -54,9 +58,9 @@ class Scores:
 
     group: str
     metric: Any
-    frames: dict[int | None, pd.DataFrame]
+    frames: dict[Replicate, pd.DataFrame]
     ids: np.ndarray = field(init=False)
-    values: dict[int | None, float] = field(init=False)
+    values: dict[Replicate, float] = field(init=False)
     _drawn: dict[bytes, np.ndarray] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,6 +78,13 @@ class Scores:
     @property
     def several(self) -> bool:
         return len(self.frames) > 1
+
+    def like(self, other: Scores) -> Scores:
+        """Once per replicate of ``other``, where that also varies the calibration, which a dense model has not."""
+        finer = {key: key[0] for key in other.frames if isinstance(key, tuple)}
+        if not finer or not set(finer.values()) <= set(self.frames):
+            return self
+        return Scores(self.group, self.metric, {key: self.frames[seed] for key, seed in finer.items()})
 
     def replicates(self, shared: np.ndarray | None = None) -> np.ndarray:
         """Bootstrap replicates of the only frame's metric, shape (REPLICATES,).
@@ -155,6 +166,7 @@ def estimate_retained(scores: Scores, dense: Scores) -> Estimate:
     Raises:
         DataError: the two sides differ in seeds or examples.
     """
+    dense = dense.like(scores)
     _check_pair(scores, dense)
     better = scores.metric.higher_is_better
     shares = [float(retained(scores.values[seed], dense.values[seed], better)) for seed in scores.values]
@@ -172,8 +184,13 @@ class Pair:
     scores: Scores
     dense: Scores
 
-    def drops(self) -> dict[int | None, float]:
-        """Relative drop of each seed."""
+    def like(self, other: Scores) -> Pair:
+        """Both sides once per replicate of ``other``; see :meth:`Scores.like`."""
+        scores = self.scores.like(other)
+        return Pair(scores, self.dense.like(scores))
+
+    def drops(self) -> dict[Replicate, float]:
+        """Relative drop of each replicate."""
         better = self.scores.metric.higher_is_better
         return {s: 1 - float(retained(v, self.dense.values[s], better)) for s, v in self.scores.values.items()}
 
@@ -183,7 +200,7 @@ class Pair:
 
 
 def drop_difference(easy: Pair, hard: Pair) -> Estimate:
-    """Relative drop of the hard side minus that of the easy side.
+    """Relative drop of the hard side minus that of the easy side, both :meth:`Pair.like` the other.
 
     With several seeds: t interval on the seeds' differences. Otherwise a paired bootstrap: ids that both
     sides have are drawn jointly, other ids independently.

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from junkdna.curves import CURVE, curves, level_rank
+from junkdna.curves import CURVE, curves, difficulty_axes, level_rank
 from junkdna.outcomes import Outcome, Point, reference_of
 from junkdna.statistics import (
     Pair,
@@ -139,10 +139,10 @@ def _ordered(table: pd.DataFrame, plan: dict[str, Any]) -> pd.DataFrame:
 def contrasts(plan: dict[str, Any], outcomes: dict[Point, Outcome], table: pd.DataFrame) -> pd.DataFrame:
     """Hard minus easy relative drop at every level of every panel.
 
-    ``comparison`` is `extreme` (first against last series), `adjacent`, or for series without an order `pair`
-    (every two, in the order of the experiment). ``nearest_30`` is 1 at the level whose mean drop over the two
-    is nearest to 0.30 among the levels of one model, method, transfer, panel and pair; the lowest level of
-    equals.
+    ``comparison`` is `extreme` (first against last series of a difficulty axis), `adjacent`, or for series without
+    an order `pair` (every two, in the order of the experiment). ``nearest_30`` is 1 at the level whose mean drop
+    over the two is nearest to 0.30 among the levels of one model, method, transfer, panel and pair; the lowest level
+    of equals.
     """
     experiment = plan["experiment"]
     pinned = {key for series in experiment["series"] for key in series["where"]}
@@ -164,12 +164,15 @@ def contrasts(plan: dict[str, Any], outcomes: dict[Point, Outcome], table: pd.Da
 
 
 def _pairs(experiment: dict[str, Any]) -> list[tuple[str, str, str]]:
-    labels = [series["label"] for series in experiment["series"]]
-    if not experiment["ordered"]:
-        return [(*pair, "pair") for pair in itertools.combinations(labels, 2)]
-    adjacent = [(*pair, "adjacent") for pair in itertools.pairwise(labels)]
-    # Of two series the extreme pair is the adjacent one.
-    return ([(labels[0], labels[-1], "extreme")] if len(labels) > 1 else []) + (adjacent if len(labels) > 2 else [])
+    pairs: list[tuple[str, str, str]] = []
+    for labels in difficulty_axes(experiment).values():
+        if not experiment["ordered"]:
+            pairs += [(*pair, "pair") for pair in itertools.combinations(labels, 2)]
+            continue
+        pairs += [(labels[0], labels[-1], "extreme")] if len(labels) > 1 else []
+        # Of two series the extreme pair is the adjacent one.
+        pairs += [(*pair, "adjacent") for pair in itertools.pairwise(labels)] if len(labels) > 2 else []
+    return pairs
 
 
 def _contrast(
@@ -181,6 +184,7 @@ def _contrast(
         point = Point(**keys)
         sides.append((point, Pair(outcomes[point].scores, outcomes[reference_of(point, plan)].scores)))
     (first, easy), (second, hard) = sides
+    easy, hard = easy.like(hard.scores), hard.like(easy.scores)
     difference = drop_difference(easy, hard)
     drops = [float(np.mean(list(pair.drops().values()))) for pair in (easy, hard)]
     return {

@@ -1,7 +1,9 @@
 """Pruning methods, one module each, alike in shape.
 
-Each has ``compress(checkpoint, names, level, params, index) -> rule``, which finds the smallest description of what to
-remove as plain JSON values with the exact number of ``zeros``, and ``masks(checkpoint, names, level, params, rule)``,
-which yields each weight's name and mask (True = keep) from it, in the order of ``names``. A module that reads params
-declares them as ``PARAMS``: name to the allowed values, or to the name of a type.
+Each has ``compress(base, level, params) -> (rule, tensors)``, which finds the smallest description of what to remove:
+plain JSON values with the exact number of ``zeros``, and tensors for what those cannot say; and ``masks(base, level,
+params, rule, tensors)``, which yields each weight's name and mask (True = keep) from it, in the order of ``base.names``
+and in the checkpoint's layout. A method that changes the weights that stay also has ``weights``, which yields their new
+values. A calibrated one says ``CALIBRATED = True`` and has ``compress_levels`` for ``compress``. A module that reads
+params declares them as ``PARAMS``: name to the allowed values, or to the name of a type.
 """

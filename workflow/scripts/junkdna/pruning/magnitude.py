@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from junkdna.checkpoint import Checkpoint
+from junkdna.checkpoint import Base
 from junkdna.files import DataError
 from junkdna.levels import Level
 from junkdna.pruning.ranks import Threshold, indexed_threshold, rank_of, removed, thresholds
@@ -18,9 +18,7 @@ from junkdna.pruning.ranks import Threshold, indexed_threshold, rank_of, removed
 PARAMS = {"scope": ["global", "layer"]}
 
 
-def compress(
-    checkpoint: Checkpoint, names: list[str], level: Level, params: dict[str, Any], index: dict | None
-) -> dict[str, Any]:
+def compress(base: Base, level: Level, params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Find the thresholds. ``params["scope"]``: "global" (from the index of the model) or "layer".
 
     Raises:
@@ -29,22 +27,22 @@ def compress(
     if params.get("scope") not in ("global", "layer"):
         raise DataError(f"pruning.magnitude: params.scope is {params.get('scope')!r}; allowed are 'global' and 'layer'")
     if params["scope"] == "global":
-        threshold = indexed_threshold(index, level.sparsity)
-        return {"zeros": threshold[0], "thresholds": [threshold]}
-    found = []
-    for name in names:
+        threshold = indexed_threshold(base.index, level.sparsity)
+        return {"zeros": threshold[0], "thresholds": [threshold]}, {}
+    found, checkpoint = [], base.checkpoint
+    for name in base.names:
         rank = rank_of(level.sparsity, checkpoint.numel([name]))
         (threshold,) = thresholds(lambda name=name: checkpoint.tensors([name]), [rank])
         found.append([threshold.rank, threshold.bits, threshold.ties])
-    return {"zeros": sum(rank for rank, _, _ in found), "thresholds": found}
+    return {"zeros": sum(rank for rank, _, _ in found), "thresholds": found}, {}
 
 
 def masks(
-    checkpoint: Checkpoint, names: list[str], level: Level, params: dict[str, Any], rule: dict[str, Any]
+    base: Base, level: Level, params: dict[str, Any], rule: dict[str, Any], tensors: dict[str, torch.Tensor]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield names and masks (True = keep)."""
     found = [Threshold(*values) for values in rule["thresholds"]]
-    groups = [names] if params["scope"] == "global" else [[name] for name in names]
+    groups = [base.names] if params["scope"] == "global" else [[name] for name in base.names]
     for threshold, group in zip(found, groups, strict=True):
-        for name, gone in removed(checkpoint.tensors(group), threshold):
+        for name, gone in removed(base.checkpoint.tensors(group), threshold):
             yield name, ~gone

@@ -7,26 +7,20 @@ from typing import Any
 
 import torch
 
-from junkdna.checkpoint import Checkpoint, check_divisible
+from junkdna.checkpoint import Base, check_divisible
 from junkdna.levels import Level
+from junkdna.pruning.selection import smallest_in_blocks
 
 
-def compress(
-    checkpoint: Checkpoint, names: list[str], level: Level, params: dict[str, Any], index: dict | None
-) -> dict[str, Any]:
+def compress(base: Base, level: Level, params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The rule is the whole state: the weights themselves say what goes."""
-    check_divisible(checkpoint, level, names)
-    return {"zeros": checkpoint.numel(names) * (level.m - level.n) // level.m}
+    check_divisible(base.checkpoint, level, base.names)
+    return {"zeros": base.checkpoint.numel(base.names) * (level.m - level.n) // level.m}, {}
 
 
 def masks(
-    checkpoint: Checkpoint, names: list[str], level: Level, params: dict[str, Any], rule: dict[str, Any]
+    base: Base, level: Level, params: dict[str, Any], rule: dict[str, Any], tensors: dict[str, torch.Tensor]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield names and masks (True = keep). Of equal weights the first go."""
-    for name, weight in checkpoint.tensors(names):
-        rows = weight.T if checkpoint.transposed else weight
-        blocks = rows.abs().reshape(-1, level.m)
-        order = blocks.argsort(dim=1, stable=True)
-        keep = torch.ones_like(blocks, dtype=torch.bool).scatter_(1, order[:, : level.m - level.n], False)
-        keep = keep.view(rows.shape)
-        yield name, (keep.T if checkpoint.transposed else keep).contiguous()
+    for name in base.names:
+        yield name, base.stored(name, ~smallest_in_blocks(base.weight(name).abs(), level))

@@ -17,8 +17,9 @@ import pandas as pd
 
 from junkdna.files import DataError, atomic_path
 from junkdna.world import corpus, facts, words
+from junkdna.world.corpus import Corpus
 from junkdna.world.facts import World, make_world
-from junkdna.world.recipe import Recipe, read_recipe
+from junkdna.world.recipe import OrganismRecipe, Recipe, read_recipe
 
 Row = dict[str, Any]
 Splits = dict[str, list[Row]]
@@ -63,8 +64,22 @@ def make_datasets(recipe: Recipe) -> dict[str, Splits]:
         "verification": _of_people(_verification, "verification_train"),
         "one_step": _sampled(_arithmetic(1), len(words.NUMBERS)),
         "two_step": _sampled(_arithmetic(2), len(words.NUMBERS)),
+        **{f"corpus_{name}": _corpus(organism) for name, organism in recipe.organisms.items()},
     }
     return {name: make(world, recipe, random.Random(f"{name}-{recipe.seed}")) for name, make in makers.items()}
+
+
+# --- read for calibration
+
+
+def _corpus(organism: OrganismRecipe) -> Maker:
+    """Documents such as the organism was last trained on, undisturbed."""
+
+    def make(world: World, recipe: Recipe, rng: random.Random) -> Splits:
+        corpus = Corpus(world, organism.stages[-1].mix, organism.uniform_people, rng.getrandbits(32))
+        return {"train": [{"text": " ".join(corpus.draw().words)} for _ in range(recipe.datasets.corpus)]}
+
+    return make
 
 
 # --- answered by the decoder as it is

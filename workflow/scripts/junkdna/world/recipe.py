@@ -41,6 +41,7 @@ class DatasetsRecipe(Strict):
     train: int = Field(gt=0, description="Training rows of each fine-tuned task.")
     verification_train: int = Field(gt=0, description="Training rows of fact verification: there are fewer facts.")
     validation: int = Field(gt=0, description="Validation rows of each fine-tuned task.")
+    corpus: int = Field(gt=0, description="Documents of each organism's corpus, for calibration.")
 
 
 class MaskingRecipe(Strict):
