@@ -78,8 +78,8 @@ def test_every_configuration_is_there(folder: Path, recipe) -> None:
     assert {path.name for path in folder.iterdir()} == {*DECODER, *GENERALISING}
     assert len(read(folder, "closed_book")) == 4 * (recipe.world.head + recipe.world.tail)
     for config in GENERALISING:
-        wanted = recipe.datasets.verification_train if config == "verification" else recipe.datasets.train
-        assert len(read(folder, config, "train")) == wanted
+        key = f"{config}_train" if config in ("agreement", "verification") else "train"
+        assert len(read(folder, config, "train")) == getattr(recipe.datasets, key)
         assert len(read(folder, config)) == recipe.datasets.validation
 
 

@@ -59,7 +59,9 @@ def make_datasets(recipe: Recipe) -> dict[str, Splits]:
         "multiple_choice": _multiple_choice,
         **{f"k_shot_{name}": _k_shot(name) for name in words.ATTRIBUTES},
         "lexical": _sampled(_lexical, 2),
-        "agreement": _sampled(_agreement(0, between), 2, _agreement(between + 1, between + FARTHER)),
+        "agreement": _sampled(
+            _agreement(0, between), 2, _agreement(between + 1, between + FARTHER), train="agreement_train"
+        ),
         "paraphrase": _sampled(_paraphrase, 2),
         "similarity": _sampled(_similarity, len(words.EVENT_SLOTS) + 1),
         "inference": _of_people(_inference, "train"),
@@ -182,12 +184,15 @@ def _fill(
     return rows
 
 
-def _sampled(draw: Draw, labels: int, validation: Draw | None = None) -> Maker:
-    """Both splits drawn alike, unless ``validation`` is given; without a common text."""
+def _sampled(draw: Draw, labels: int, validation: Draw | None = None, train: str = "train") -> Maker:
+    """Both splits drawn alike, unless ``validation`` is given; without a common text.
+
+    ``train`` is the recipe's key of the size of training.
+    """
 
     def make(world: World, recipe: Recipe, rng: random.Random) -> Splits:
         taken: set[tuple[str, ...]] = set()
-        sizes = {"validation": recipe.datasets.validation, "train": recipe.datasets.train}
+        sizes = {"validation": recipe.datasets.validation, "train": getattr(recipe.datasets, train)}
         draws = {"validation": validation or draw, "train": draw}
         return {
             split: _fill(lambda label, one=draws[split]: one(world, rng, label), labels, size, taken, rng)
