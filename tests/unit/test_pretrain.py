@@ -36,7 +36,7 @@ def micro_recipe(organism: str) -> dict:
     recipe = yaml.safe_load((ORGANISMS / "recipe.yaml").read_text())
     recipe["world"] = {"people": 20, "zipf_exponent": 0.9, "head": 10, "tail": 10}
     recipe["datasets"] |= {"open_book": 20, "multiple_choice": 40, "demonstrations": 5, "k_shot": 10}
-    recipe["datasets"] |= {"train": 40, "verification_train": 40, "validation": 20}
+    recipe["datasets"] |= {"train": 40, "agreement_train": 40, "verification_train": 40, "validation": 20}
     part = recipe["organisms"][organism]
     part["architecture"] |= {"hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 96}
     stage = part["stages"][0]
@@ -75,7 +75,8 @@ def test_same_seed_same_weights() -> None:
 
 
 def test_organism_folder_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(micro_recipe("decoder")))
+    recipe = micro_recipe("decoder")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     output = tmp_path / "decoder"
     with monkeypatch.context() as patch:
         patch.setattr("junkdna.organism.model_card", lambda *_: 1 / 0)
@@ -88,7 +89,7 @@ def test_organism_folder_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.
     assert AutoTokenizer.from_pretrained(output)("paris")["input_ids"][0] == model.config.bos_token_id
     curve = pd.read_csv(output / "training_curve.csv")
     assert list(curve.columns) == ["step", "loss", "learning_rate", "seconds"] and curve.step.iloc[-1] == 2
-    assert "version 1" in (output / "README.md").read_text()
+    assert f"version {recipe['version']}" in (output / "README.md").read_text()
 
 
 def test_unknown_organism_and_document_are_errors() -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from junkdna.config import read_catalog
 from junkdna.files import DataError
 from junkdna.world import corpus, facts, words
 from junkdna.world.datasets import write_datasets
@@ -80,8 +81,8 @@ def test_every_configuration_is_there(folder: Path, recipe) -> None:
         assert len(read(folder, config, "train")) == recipe.datasets.corpus
     assert len(read(folder, "closed_book")) == 4 * (recipe.world.head + recipe.world.tail)
     for config in GENERALISING:
-        wanted = recipe.datasets.verification_train if config == "verification" else recipe.datasets.train
-        assert len(read(folder, config, "train")) == wanted
+        key = f"{config}_train" if config in ("agreement", "verification") else "train"
+        assert len(read(folder, config, "train")) == getattr(recipe.datasets, key)
         assert len(read(folder, config)) == recipe.datasets.validation
 
 
@@ -194,13 +195,42 @@ def test_verification_labels_are_the_truth(folder: Path, world) -> None:
 def test_agreement_is_of_the_first_noun_and_the_verb(folder: Path) -> None:
     noun_number = {noun: number for pair in words.NOUNS for number, noun in enumerate(pair)}
     verb_number = {verb: number for pair in words.VERBS for number, verb in enumerate(pair)}
-    frame = read(folder, "agreement")
-    for row in frame.itertuples():
-        tokens = row.sentence.split()
-        verb = next(verb_number[token] for token in tokens if token in verb_number)
-        # The subject is the first noun whose article no preposition precedes.
-        subject = tokens[1] if tokens[0] == "the" else tokens[4]
-        assert (noun_number[subject] == verb) == bool(row.label)
+    # Validation is farther apart than training and pre-training.
+    for split, distances in {"train": {0, 1, 2, 3}, "validation": {4, 5}}.items():
+        between = set()
+        for row in read(folder, "agreement", split).itertuples():
+            tokens = row.sentence.split()
+            at = next(i for i, token in enumerate(tokens) if token in verb_number)
+            # The subject is the first noun whose article no preposition precedes.
+            subject = 1 if tokens[0] == "the" else 4
+            assert (noun_number[tokens[subject]] == verb_number[tokens[at]]) == bool(row.label)
+            between.add(sum(token in noun_number for token in tokens[subject + 1 : at]))
+        assert between == distances
+
+
+def test_inference_answers_if_it_is_about_the_person(folder: Path, world) -> None:
+    for split in ("train", "validation"):
+        for row in read(folder, "inference", split).itertuples():
+            asked, told = (
+                next(word for word in text.split() if word in world.people) for text in (row.question, row.sentence)
+            )
+            assert (asked == told) == bool(row.label)
+            (about,) = [
+                name
+                for name in words.ATTRIBUTES
+                if row.question in [q.format(person=asked) for q in words.QUESTIONS[name]]
+            ]
+            value = world.values[told, about]
+            assert row.sentence in [t.format(person=told, value=value) for t in words.STATEMENTS[about]]
+
+
+def test_no_input_of_the_encoder_is_cut(folder: Path) -> None:
+    tasks = read_catalog([ROOT / "config" / "catalog"]).tasks
+    for config in GENERALISING:
+        for split in ("train", "validation"):
+            # Every word is a token; one more after each text and one before all.
+            lengths = [len(" ".join(row).split()) + len(row) + 1 for row in texts(read(folder, config, split))]
+            assert max(lengths) <= tasks[config].training.max_length, config
 
 
 def test_similarity_counts_shared_details(folder: Path, world) -> None:

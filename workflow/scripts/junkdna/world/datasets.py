@@ -24,9 +24,11 @@ from junkdna.world.recipe import OrganismRecipe, Recipe, read_recipe
 Row = dict[str, Any]
 Splits = dict[str, list[Row]]
 Maker = Callable[[World, Recipe, random.Random], Splits]
+Draw = Callable[[World, random.Random, int], Row]
 N_CHOICES = 8
 HELD_OUT_PEOPLE = 0.4
 MOST_MISSES = 2000
+FARTHER = 2  # nouns between subject and verb that only validation has
 
 
 def write_datasets(recipe: dict[str, Any] | Path, directory: Path) -> None:
@@ -51,13 +53,16 @@ def write_datasets(recipe: dict[str, Any] | Path, directory: Path) -> None:
 def make_datasets(recipe: Recipe) -> dict[str, Splits]:
     """All data sets: configuration -> split -> rows."""
     world = make_world(recipe.world, recipe.seed)
+    between = corpus.MOST_NOUNS_BETWEEN
     makers: dict[str, Maker] = {
         "closed_book": _closed_book,
         "open_book": _open_book,
         "multiple_choice": _multiple_choice,
         **{f"k_shot_{name}": _k_shot(name) for name in words.ATTRIBUTES},
         "lexical": _sampled(_lexical, 2),
-        "agreement": _sampled(_agreement, 2),
+        "agreement": _sampled(
+            _agreement(0, between), 2, _agreement(between + 1, between + FARTHER), train="agreement_train"
+        ),
         "paraphrase": _sampled(_paraphrase, 2),
         "similarity": _sampled(_similarity, len(words.EVENT_SLOTS) + 1),
         "inference": _of_people(_inference, "train"),
@@ -194,14 +199,18 @@ def _fill(
     return rows
 
 
-def _sampled(draw: Callable[[World, random.Random, int], Row], labels: int) -> Maker:
-    """Both splits drawn alike, without a common text."""
+def _sampled(draw: Draw, labels: int, validation: Draw | None = None, train: str = "train") -> Maker:
+    """Both splits drawn alike, unless ``validation`` is given; without a common text.
+
+    ``train`` is the recipe's key of the size of training.
+    """
 
     def make(world: World, recipe: Recipe, rng: random.Random) -> Splits:
         taken: set[tuple[str, ...]] = set()
-        sizes = {"validation": recipe.datasets.validation, "train": recipe.datasets.train}
+        sizes = {"validation": recipe.datasets.validation, "train": getattr(recipe.datasets, train)}
+        draws = {"validation": validation or draw, "train": draw}
         return {
-            split: _fill(lambda label: draw(world, rng, label), labels, size, taken, rng)
+            split: _fill(lambda label, one=draws[split]: one(world, rng, label), labels, size, taken, rng)
             for split, size in sizes.items()
         }
 
@@ -213,13 +222,17 @@ def _lexical(world: World, rng: random.Random, label: int) -> Row:
     return {"sentence": corpus.sentiment(world, cue, rng), "label": label}
 
 
-def _agreement(world: World, rng: random.Random, label: int) -> Row:
-    """Subject and verb two to four nouns apart: one more than in pre-training."""
-    between = rng.randint(2, corpus.MOST_NOUNS_BETWEEN + 1)
-    return {
-        "sentence": corpus.agreement(rng, rng.randint(0, 1), between, correct=bool(label)),
-        "label": label,
-    }
+def _agreement(least: int, most: int) -> Draw:
+    """Subject and verb so many nouns apart. Training is as near as pre-training, validation is farther."""
+
+    def draw(world: World, rng: random.Random, label: int) -> Row:
+        between = rng.randint(least, most)
+        return {
+            "sentence": corpus.agreement(rng, rng.randint(0, 1), between, correct=bool(label)),
+            "label": label,
+        }
+
+    return draw
 
 
 def _paraphrase(world: World, rng: random.Random, label: int) -> Row:
@@ -257,19 +270,17 @@ def _of_people(draw: Callable[[World, random.Random, int, Sequence[str]], Row], 
 
 
 def _inference(world: World, rng: random.Random, label: int, people: Sequence[str]) -> Row:
-    """Does the sentence answer the question? If not, it tells something else or is about another person."""
-    asked, told = rng.sample(people, 2)
-    attribute, other = rng.sample(words.ATTRIBUTES, 2)
-    question = facts.question(attribute, asked, rng)
-    if label:
-        told, other = asked, attribute
-    elif rng.random() < 0.5:
-        told = asked
-    else:
-        other = attribute
+    """Does the sentence answer the question? If not, it tells the same of another person.
+
+    Sentences that tell something else of the same person are left out: matching the few attributes was learnt by an
+    untrained model too.
+    """
+    asked, other = rng.sample(people, 2)
+    told = asked if label else other
+    attribute = rng.choice(words.ATTRIBUTES)
     return {
-        "question": question,
-        "sentence": facts.statement(other, told, world.values[told, other], rng),
+        "question": facts.question(attribute, asked, rng),
+        "sentence": facts.statement(attribute, told, world.values[told, attribute], rng),
         "label": label,
     }
 
@@ -282,7 +293,7 @@ def _verification(world: World, rng: random.Random, label: int, people: Sequence
     return {"sentence": facts.statement(attribute, person, told, rng), "label": label}
 
 
-def _arithmetic(steps: int) -> Callable[[World, random.Random, int], Row]:
+def _arithmetic(steps: int) -> Draw:
     """Word problems whose label is the result; a sum may occur in both splits, a problem may not."""
     by_result: list[list[tuple[int, ...]]] = [[] for _ in words.NUMBERS]
     for terms in corpus.all_sums(steps):

@@ -39,6 +39,7 @@ class DatasetsRecipe(Strict):
     demonstrations: int = Field(gt=0, description="Rows of each k-shot training split.")
     k_shot: int = Field(gt=0, description="Questions of each k-shot configuration.")
     train: int = Field(gt=0, description="Training rows of each fine-tuned task.")
+    agreement_train: int = Field(gt=0, description="Training rows of agreement: enough for a tenth to teach it.")
     verification_train: int = Field(gt=0, description="Training rows of fact verification: there are fewer facts.")
     validation: int = Field(gt=0, description="Validation rows of each fine-tuned task.")
     corpus: int = Field(gt=0, description="Documents of each organism's corpus, for calibration.")
