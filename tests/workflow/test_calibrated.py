@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -47,7 +48,8 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Project:
         evaluate_finetuned=1,
         evaluate_zero_shot=2,
     )
-    project.snakemake("all_figures")
+    done = project.snakemake("--verbose", "all_figures")
+    (project.root / "run.log").write_text(done.stdout + done.stderr)
     return project
 
 
@@ -60,6 +62,12 @@ def test_a_finished_run_has_nothing_to_do_and_its_tables_are_whole(calibrated: P
     assert draws == {"dense": [1], "magnitude": [1], "wanda": [2], "wanda_dense": [2], "gptq": [2]}
     tuned = pd.read_csv(calibrated.root / "results/tables/trained.csv")
     assert set(tuned["transfer"]) == {"dense", "zero_shot"}
+
+
+def test_the_scheduler_plans_once_per_job_not_once_per_second(calibrated: Project) -> None:
+    text = (calibrated.root / "run.log").read_text()
+    steps = int(re.findall(r"(\d+) of \d+ steps", text)[-1])
+    assert 0 < text.count("Resources before job selection") <= 2 * steps
 
 
 def test_two_draws_of_calibration_data_give_two_states(calibrated: Project) -> None:

@@ -6,7 +6,7 @@ import itertools
 import re
 import shlex
 
-from micro import Project
+from micro import TRAINED, Project
 
 from support import PROJECT
 
@@ -18,12 +18,15 @@ def test_rule_graph(fresh: Project) -> None:
     for line in re.search(r"```mermaid\n.*?\n(.*?)```", README, re.DOTALL)[1].splitlines():
         stages = [{rule.strip() for rule in stage.split("&")} for stage in line.split("-->")]
         drawn |= {(a, b) for left, right in itertools.pairwise(stages) for a in left for b in right}
+    fresh.experiment(TRAINED, methods={"wanda": ["0.50"]}, transfers=["sparse", "zero_shot"], series=[{"label": "all"}])
     text = fresh.snakemake("--rulegraph", "mermaid-js", "all_figures").stdout
     names = dict(re.findall(r"(id\d+)\[(\w+)\]", text))
     edges = {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", text)}
     # What all_figures names beside the figures, the plan that figures read with their table, and the twins' base are
     # left out of the drawing.
-    edges -= {(a, "all_figures") for a in ("aggregate", "evaluate_compressed", "evaluate_finetuned")}
+    edges -= {
+        (a, "all_figures") for a in ("aggregate", "evaluate_compressed", "evaluate_finetuned", "evaluate_zero_shot")
+    }
     edges -= {("plan", "plot"), ("fetch_model", "fetch_model")}
     assert drawn == edges
 

@@ -11,6 +11,7 @@ before the last linear layer of the block. Sequences of a batch have equal lengt
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -109,10 +110,21 @@ def stream(
                 if not dense and not last:
                     for batch in inputs:
                         batch.advance(module)
+            _return_memory()
             progress.update()
         stack.outputs = [batch.hidden for batch in inputs]
     progress.close()
     return results
+
+
+def _return_memory() -> None:
+    """Give freed memory back to the system.
+
+    Left alone, glibc keeps it, split up by the small tensors of the states, and the process grows with every block.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 @dataclass
@@ -146,7 +158,7 @@ def gather(
 ) -> Iterator[tuple[list[str], Statistic]]:
     """Run a block on all inputs; yield the layers that share an input, and its statistic, which is then dropped.
 
-    The widest input comes first: while its Hessian is factored, no compressed weight is in memory yet.
+    The widest input comes first, then the most weights: what takes most memory, while few compressed weights are back.
 
     Args:
         targets: weight name to linear layer.
@@ -194,7 +206,8 @@ def gather(
         raise DataError(
             f"{missed[0]}: no calibration token reaches this layer of {block}; exclude it with `prunable_exclude`"
         )
-    for group in sorted(groups, key=lambda group: -widths[group[0]]):
+    sizes = {name: layer.weight.numel() for name, layer in targets.items()}
+    for group in sorted(groups, key=lambda group: (-widths[group[0]], -sum(sizes[name] for name in group))):
         yield group, gathered.pop(group[0])
 
 

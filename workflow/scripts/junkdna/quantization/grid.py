@@ -64,13 +64,18 @@ class Grid:
 
     def encode(self, columns: torch.Tensor) -> torch.Tensor:
         """Codes of the nearest grid values; from (in, out) weights to uint8 of (out, in)."""
-        scale, zero = (part.repeat_interleave(self.group, 0) for part in (self.scale, self.zero))
-        return (columns / scale).round_().add_(zero).clamp_(0, self.most).T.to(torch.uint8).contiguous()
+        codes = torch.empty(columns.T.shape, dtype=torch.uint8, device=columns.device)
+        grids = zip(columns.split(self.group), codes.split(self.group, 1), self.scale, self.zero, strict=True)
+        for values, part, scale, zero in grids:  # of a group: no float32 copy of the whole
+            part.copy_((values / scale).round_().add_(zero).clamp_(0, self.most).T)
+        return codes
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Weights of codes, float32, both (out, in)."""
-        scale, zero = (part.T.repeat_interleave(self.group, 1) for part in (self.scale, self.zero))
-        return (codes.float() - zero) * scale
+        values = codes.float()
+        grouped = values.view(len(codes), -1, self.group)
+        grouped.sub_(self.zero.T.unsqueeze(2)).mul_(self.scale.T.unsqueeze(2))
+        return values
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What a state stores beside the codes."""
