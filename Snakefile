@@ -63,6 +63,10 @@ WARM = warm.Server()
 
 
 onstart:
+    # With its rate limit on, Snakemake 9.27 plans anew every second once for each job that has finished so far: after
+    # some hundred jobs that takes half a core. Local jobs need no limit.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
     # A rule with an environment of its own must not run in this one.
     if SETTINGS.warm_start and workflow.local_exec and not workflow.deployment_settings.deployment_method:
         WARM.start()

@@ -16,11 +16,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # that leaves an experiment's plan as it is must not redo it.
 os.environ.update(JUNKDNA_CONFIG=json.dumps(config, default=str))
 
-# With its rate limit on, Snakemake 9.27 plans anew every second once for each job that has finished so far: after some
-# hundred jobs that takes half a core. Local jobs need no limit.
-if workflow.local_exec and workflow.scheduling_settings:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
 from junkdna import code, grid, levels, warm
 from junkdna.checkpoint import Checkpoint, check_divisible, prunable
 from junkdna.config import ConfigError, calibrated, data_of, read_catalog, read_experiments, read_settings
