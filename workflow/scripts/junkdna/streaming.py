@@ -30,7 +30,8 @@ from junkdna.levels import Level
 
 log = logging.getLogger(__name__)
 
-BATCH_TOKENS = 512  # larger products are no faster, and the activations of a batch then outweigh a block
+BATCH_TOKENS = 512  # on a CPU larger products are no faster, and the activations of a batch then outweigh a block
+CUDA_BATCH_TOKENS = 8192
 
 
 class Statistic(Protocol):
@@ -357,7 +358,8 @@ class Skeleton:
             try:
                 for path, stand_in in stand_ins.items():
                     self.model.set_submodule(path, nn.ModuleList([stand_in]))
-                for number, ids in enumerate(self.base.calibration.batches(BATCH_TOKENS)):
+                tokens = CUDA_BATCH_TOKENS if self.device.type == "cuda" else BATCH_TOKENS
+                for number, ids in enumerate(self.base.calibration.batches(tokens)):
                     for other in earlier:
                         stand_ins[other.path].output = other.outputs[number]
                     try:
