@@ -58,5 +58,5 @@ pretrain: $(READY) ## rebuild the model organisms from scratch
 report: $(READY) ## the figures of finished results on one page, report.html
 	$(SNAKEMAKE) --report report.html all_figures
 
-bench: $(READY) ## time warm starts and the streamed thresholds
+bench: $(READY) ## time warm starts, thresholds and compression against their peers
 	for bench in tests/bench/*.py; do $(IN_VENV) OMP_NUM_THREADS=1 python "$$bench" || exit 1; done
