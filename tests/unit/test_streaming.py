@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from calibrated import (
     ARCHITECTURES,
     base_of,
@@ -317,3 +318,11 @@ def test_a_layer_that_no_token_reaches_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(LlamaMLP, "forward", lambda mlp, x: mlp.down_proj(mlp.gate_proj(x)))
     with pytest.raises(DataError, match=r"layers\.0\.mlp\.up_proj\.weight: no calibration token reaches .*layers\.0; "):
         compress(base_of(save_model(tmp_path, "llama")), "wanda", "0.50")
+
+
+def test_an_architecture_whose_blocks_hand_on_more_than_hidden_states_is_named(tmp_path: Path) -> None:
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "vocab_size": 60}
+    config = transformers.T5Config(**sizes, decoder_start_token_id=1, pad_token_id=1)
+    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="T5ForConditionalGeneration cannot be streamed"):
+        compress(base_of(tmp_path, exclude="relative_attention_bias"), "wanda", "0.50")

@@ -366,6 +366,9 @@ class Skeleton:
                         self.body(input_ids=torch.tensor(ids, device=self.device), use_cache=False)
                     except _StopForward:
                         found.append(stand_ins[stack.path].caught)
+                    except (TypeError, ValueError) as error:  # blocks that hand each other more than hidden states
+                        name = type(self.model).__name__
+                        raise DataError(f"{self.base.checkpoint.folder}: {name} cannot be streamed: {error}") from error
             finally:
                 for path, original in originals.items():
                     self.model.set_submodule(path, original)
