@@ -98,7 +98,9 @@ def sequences(
     while len(found) < spec.n_samples:
         for _ in range(MOST_DRAWS):
             number = int(rng.integers(len(texts)))
-            ids = known.setdefault(number, tokenizer(texts[number], verbose=False)["input_ids"])
+            if number not in known:
+                known[number] = tokenizer(texts[number], verbose=False)["input_ids"]
+            ids = known[number]
             if len(ids) >= length:
                 break
         else:

@@ -21,20 +21,20 @@ Begin = Callable[[int, torch.Tensor], None]
 Fix = Callable[[int, torch.Tensor], torch.Tensor]
 
 
-def eliminate(weight: torch.Tensor, factor: torch.Tensor, fix: Fix, begins: dict[int, Begin]) -> torch.Tensor:
+def eliminate(weight: torch.Tensor, factor: torch.Tensor, fix: Fix, begins: list[tuple[int, Begin]]) -> torch.Tensor:
     """Fix all columns from left to right.
 
     Args:
         weight: (columns, rows) float32, transposed; overwritten.
         factor: upper Cholesky factor of the inverse Hessian, (columns, columns).
-        begins: length to what is called at the begin of each stretch of so many columns, with the weights as
-            updated by all columns before it.
+        begins: lengths, and what is called at the begin of each stretch of so many columns, in this order, with the
+            weights as updated by all columns before it.
 
     Returns:
         The fixed weights, (columns, rows).
     """
     columns = len(weight)
-    block, inner = _block_sizes(length for length in begins if length < columns)
+    block, inner = _block_sizes(length for length, _ in begins if length < columns)
     errors = torch.empty(min(block, columns), weight.shape[1], dtype=weight.dtype, device=weight.device)
     scales = factor.diagonal().tolist()
     for start in range(0, columns, block):
@@ -42,7 +42,7 @@ def eliminate(weight: torch.Tensor, factor: torch.Tensor, fix: Fix, begins: dict
         for first in range(start, stop, inner):
             last = min(first + inner, stop)
             for column in range(first, last):
-                for length, begin in begins.items():
+                for length, begin in begins:
                     if column % length == 0:
                         begin(column, weight[column : column + length])
                 fixed = fix(column, weight[column])

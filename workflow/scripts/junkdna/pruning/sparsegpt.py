@@ -49,10 +49,10 @@ def solve(weight: torch.Tensor, prepared: Factor, level: Level, params: dict[str
             found = smallest(scores.view(1, -1), rank_of(level.sparsity, scores.numel())).view(scores.shape)
         gone[first : first + len(block)] = found.T
 
-    begins, grid = {level.m or BLOCK: choose}, None
+    begins, grid = [(level.m or BLOCK, choose)], None
     if params["bits"] < WHOLE:
         grid = Grid.empty(weight.shape, params["bits"], group_length(weight.shape[1], params["group"]), weight.device)
-        begins = _both(begins, {grid.group: grid.fit})
+        begins.append((grid.group, grid.fit))
 
     def fix(column: int, values: torch.Tensor) -> torch.Tensor:
         kept = values if grid is None else grid.round(column, values)
@@ -69,19 +69,6 @@ def solve(weight: torch.Tensor, prepared: Factor, level: Level, params: dict[str
         solved = grid.decode(codes).masked_fill_(~keep, 0)
         tensors |= {"codes": pack_codes(codes.masked_select(keep), grid.bits), **grid.tensors()}
     return Solution(solved, tensors, int(gone.sum()))
-
-
-def _both(first: dict[int, Any], second: dict[int, Any]) -> dict[int, Any]:
-    """Two sets of begins as one; at equal lengths both are called, in this order."""
-    if not first.keys() & second.keys():
-        return first | second
-    ((length, choose),), ((_, fit),) = first.items(), second.items()
-
-    def both(start: int, block: torch.Tensor) -> None:
-        choose(start, block)
-        fit(start, block)
-
-    return {length: both}
 
 
 def compress_levels(base: Base, levels: list[Level], params: dict[str, Any]) -> list[tuple[dict, dict]]:

@@ -44,10 +44,10 @@ def solve(weight: torch.Tensor, prepared: Prepared, level: Level, params: dict[s
     group = group_length(weight.shape[1], params["group"])
     if params["act_order"]:
         # A group's columns come at different times: its grid is that of the weights before any update.
-        grid, begins = Grid.of(columns[inverse].T, level.bits, group), {}
+        grid, begins = Grid.of(columns[inverse].T, level.bits, group), []
     else:
         grid = Grid.empty(weight.shape, level.bits, group, weight.device)
-        begins = {group: grid.fit}
+        begins = [(group, grid.fit)]
     places = order.tolist()
     eliminate(columns, upper, lambda column, values: grid.round(places[column], values), begins)
     codes = grid.encode(columns[inverse])
