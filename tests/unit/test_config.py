@@ -59,6 +59,11 @@ def task(**changes: object) -> dict:
         ),
         ({"models": {"m": {}}}, "either `source` or `untrained_twin_of`"),
         ({"models": {"m": {"untrained_twin_of": "n"}}}, r"models\.m\.untrained_twin_of: unknown model 'n'"),
+        (
+            {"models": {"m": {"source": {"type": "builtin", "path": "organisms/decoder-smal"}}}},
+            r"models\.m\.source\.path: unknown builtin .*did you mean 'organisms/decoder",
+        ),
+        ({"datasets": {"d": {"type": "builtin", "path": "organisms/decoder"}}}, r"datasets\.d\.path: .*Allowed: world"),
         ({"models": {"m": {"source": {"type": "hub", "id": "x"}}}}, r"models\.m\.source.*id"),
         ({"models": {"m": {"source": {"type": "hub", "id": "a/b", "revision": "main"}}}}, "revision.*'main'"),
     ],

@@ -23,7 +23,7 @@ from junkdna.world.tokenizer import make_tokenizer
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "resources" / "organisms" / "recipe.yaml"
 DECODER = ["closed_book", "open_book", "multiple_choice", *(f"k_shot_{name}" for name in words.ATTRIBUTES)]
-CORPORA = ["corpus_encoder", "corpus_decoder"]
+CORPORA = [f"corpus_{name}" for name in yaml.safe_load(RECIPE.read_text())["organisms"]]
 GENERALISING = [
     "lexical",
     "agreement",

@@ -18,7 +18,7 @@ os.environ.update(JUNKDNA_CONFIG=json.dumps(config, default=str))
 
 from junkdna import code, grid, levels, warm
 from junkdna.checkpoint import Checkpoint, check_divisible, prunable
-from junkdna.config import ConfigError, calibrated, data_of, read_catalog, read_experiments, read_settings
+from junkdna.config import ConfigError, calibrated, data_of, read_catalog, read_experiments, read_settings, read_yaml
 from junkdna.files import DataError
 from junkdna.sources import folder_of
 

@@ -2,9 +2,9 @@
 
 
 rule pretrain:
-    """Rebuild both model organisms from scratch."""
+    """Rebuild the model organisms from scratch."""
     input:
-        expand("<results>/pretrain/{organism}/model.safetensors", organism=["encoder", "decoder"]),
+        organisms,
 
 
 rule pretrain_organism:

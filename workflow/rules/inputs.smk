@@ -85,6 +85,12 @@ def dataset_json(wildcards):
     return CATALOG.datasets[wildcards.dataset].model_dump_json(exclude_defaults=True)
 
 
+def organisms(wildcards):
+    """The weights of every organism of the recipe."""
+    names = read_yaml(Path(workflow.basedir, "resources/organisms/recipe.yaml"))["organisms"]
+    return [f"{RESULTS}/pretrain/{name}/model.safetensors" for name in names]
+
+
 def magnitude_index(wildcards):
     """The index of global magnitudes, for the methods that read it, of the model or of its fine-tuned state."""
     state, base = "{w.model}/{w.method}/{level}", "{results}/compress/{w.model}"

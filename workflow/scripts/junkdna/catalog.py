@@ -77,10 +77,10 @@ class Local(Strict):
 
 
 class Builtin(Strict):
-    """Something that comes with the project: `organisms/encoder`, `organisms/decoder` or `world`."""
+    """Something that comes with the project: a folder of resources/organisms, or the data sets of their world."""
 
     type: Literal["builtin"]
-    path: Literal["organisms/encoder", "organisms/decoder", "world"]
+    path: str = Field(pattern="^(world|organisms/[a-z0-9-]+)$", description="`world` or `organisms/NAME`.")
 
 
 Source = Annotated[Hub | Local | Builtin, Field(discriminator="type")]

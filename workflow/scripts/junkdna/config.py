@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from junkdna import code, levels
-from junkdna.catalog import TRANSFERS, CalibrationData, Catalog, FractionText, LevelText, Method, Name, Strict
+from junkdna.catalog import TRANSFERS, Builtin, CalibrationData, Catalog, FractionText, LevelText, Method, Name, Strict
 from junkdna.files import DataError
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -197,27 +197,31 @@ def read_catalog(folders: Iterable[Path], limits: dict[str, dict[str, int]] | No
         changed = {f"{key}_limit": value for key, value in limit.items()}
         merged["tasks"][name] = merged["tasks"][name].model_copy(update=changed)
     catalog = Catalog(**merged)
-    problems = [
-        f"{origin['tasks', name]}: tasks.{name}.dataset: {_known('dataset', task.dataset, catalog.datasets)}"
-        for name, task in catalog.tasks.items()
-        if task.dataset not in catalog.datasets
-    ] + [
-        f"{origin['models', name]}: models.{name}.untrained_twin_of: "
-        f"{_known('model', model.untrained_twin_of, catalog.models)}"
-        for name, model in catalog.models.items()
-        if model.untrained_twin_of and model.untrained_twin_of not in catalog.models
-    ]
-    problems += [
-        f"{origin['models', name]}: models.{name}.calibration.dataset: "
-        f"{_known('dataset', model.calibration.dataset, catalog.datasets)}"
-        for name, model in catalog.models.items()
-        if model.calibration and model.calibration.dataset not in catalog.datasets
-    ]
-    for name, method in catalog.methods.items():
-        problems += [f"{origin['methods', name]}: methods.{name}.{line}" for line in _method_problems(name, method)]
+    problems = [f"{origin[section, name]}: {section}.{name}.{line}" for section, name, line in _dangling(catalog)]
     if problems:
         raise ConfigError("\n".join(problems))
     return catalog
+
+
+def _dangling(catalog: Catalog) -> Iterable[tuple[str, str, str]]:
+    """Section, entry and problem wherever an entry names something that does not exist."""
+    organisms = [f"organisms/{file.parent.name}" for file in (PROJECT / "resources/organisms").glob("*/config.json")]
+    for name, task in catalog.tasks.items():
+        if task.dataset not in catalog.datasets:
+            yield "tasks", name, f"dataset: {_known('dataset', task.dataset, catalog.datasets)}"
+    for name, source in catalog.datasets.items():
+        if isinstance(source, Builtin) and source.path != "world":
+            yield "datasets", name, f"path: {_known('builtin', source.path, ['world'])}"
+    for name, model in catalog.models.items():
+        if model.untrained_twin_of and model.untrained_twin_of not in catalog.models:
+            yield "models", name, f"untrained_twin_of: {_known('model', model.untrained_twin_of, catalog.models)}"
+        if model.calibration and model.calibration.dataset not in catalog.datasets:
+            problem = _known("dataset", model.calibration.dataset, catalog.datasets)
+            yield "models", name, f"calibration.dataset: {problem}"
+        if isinstance(model.source, Builtin) and model.source.path not in organisms:
+            yield "models", name, f"source.path: {_known('builtin', model.source.path, organisms)}"
+    for name, method in catalog.methods.items():
+        yield from (("methods", name, line) for line in _method_problems(name, method))
 
 
 def _method_problems(name: str, method: Method) -> Iterable[str]:

@@ -30,7 +30,7 @@ def make_organism(recipe_path: Path, organism: str, output: Path, steps: int | N
 
     Args:
         recipe_path: YAML recipe.
-        organism: ``encoder`` or ``decoder``.
+        organism: key of the recipe's ``organisms``.
         output: folder, replaced as a whole when everything is written.
         steps: instead of the recipe's.
 
@@ -66,10 +66,11 @@ def save_organism(
 
 def organism_tokenizer(recipe: Recipe, organism: str) -> PreTrainedTokenizerFast:
     """The tokenizer of an organism."""
-    positions = int(recipe.organisms[organism].architecture["max_position_embeddings"])
+    part = recipe.organisms[organism]
+    positions = int(part.architecture["max_position_embeddings"])
     # RoBERTa's first position is the padding id plus one: two of its rows are never used.
-    length = positions - 2 if organism == "encoder" else positions
-    return make_tokenizer(make_world(recipe.world, recipe.seed).vocabulary, organism, length)
+    length = positions - 2 if part.kind == "encoder" else positions
+    return make_tokenizer(make_world(recipe.world, recipe.seed).vocabulary, part.kind, length)
 
 
 def score(
@@ -77,7 +78,7 @@ def score(
 ) -> dict[str, float]:
     """The scores on the model card, computed in float32 from the weights as they are."""
     model = model.to(torch.float32)
-    if organism == "decoder":
+    if recipe.organisms[organism].kind == "decoder":
         scores = decoder_scores(model, tokenizer, make_datasets(recipe))
     else:
         world = make_world(recipe.world, recipe.seed)
@@ -95,6 +96,7 @@ def model_card(
     scores: dict[str, float],
 ) -> str:
     """Markdown that says what the folder holds and how it was made."""
+    kind = KINDS[recipe.organisms[organism].kind]
     rows = "\n".join(f"| {name} | {100 * value:.1f} |" for name, value in scores.items())
     return f"""---
 license: mit
@@ -103,7 +105,7 @@ library_name: transformers
 
 # Model organism: {organism}
 
-{KINDS[organism][0].upper() + KINDS[organism][1:]}, on the generated micro-world of this project.
+{kind[0].upper() + kind[1:]}, on the generated micro-world of this project.
 It knows nothing else and is of no use outside it.
 
 - parameters: {model.num_parameters():,}, trained in float32, saved in bfloat16

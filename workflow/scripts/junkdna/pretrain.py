@@ -23,7 +23,6 @@ from junkdna.world.recipe import OrganismRecipe, Recipe, TrainingRecipe
 from junkdna.world.tokenizer import BOS, EOS, PAD, SPECIAL
 
 LOGGER = logging.getLogger(__name__)
-ORGANISMS = ("encoder", "decoder")
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class CurvePoint:
     seconds: float
 
 
-def build_model(organism: str, recipe: OrganismRecipe, world: World) -> PreTrainedModel:
+def build_model(recipe: OrganismRecipe, world: World) -> PreTrainedModel:
     """A model with fresh weights, drawn from torch's generator."""
     common = {
         "vocab_size": len(SPECIAL) + len(world.vocabulary),
@@ -44,7 +43,7 @@ def build_model(organism: str, recipe: OrganismRecipe, world: World) -> PreTrain
         "pad_token_id": PAD,
         "eos_token_id": EOS,
     }
-    if organism == "encoder":
+    if recipe.kind == "encoder":
         return RobertaForMaskedLM(RobertaConfig(**common, type_vocab_size=1, **recipe.architecture))
     return LlamaForCausalLM(LlamaConfig(**common, **recipe.architecture))
 
@@ -56,7 +55,7 @@ def pretrain(
 
     Args:
         recipe: world, mix of documents, architecture, optimisation and seed.
-        organism: ``encoder`` or ``decoder``.
+        organism: key of the recipe's ``organisms``.
         steps: of each stage, instead of the recipe's, for a quick look.
         every: steps between two points of the training curve.
 
@@ -66,19 +65,19 @@ def pretrain(
     Raises:
         DataError: the recipe has no such organism, or lacks its masking.
     """
-    if organism not in ORGANISMS or organism not in recipe.organisms:
-        raise DataError(f"organism {organism!r} is not in the recipe; allowed are {', '.join(ORGANISMS)}")
+    if organism not in recipe.organisms:
+        raise DataError(f"organism {organism!r} is not in the recipe; allowed are {', '.join(recipe.organisms)}")
     part = recipe.organisms[organism]
     torch.manual_seed(recipe.seed)
     world = make_world(recipe.world, recipe.seed)
-    model = build_model(organism, part, world).train()
+    model = build_model(part, world).train()
     # For so few tokens plain attention is faster than the fused kernel under autocast.
     model.set_attn_implementation("eager")
     LOGGER.info("%s: %d parameters", organism, model.num_parameters())
     curve: list[CurvePoint] = []
     for number, stage in enumerate(part.stages):
         training = stage.training if steps is None else stage.training.model_copy(update={"steps": steps})
-        batches = make_batches(organism, part, world, stage.mix, training, recipe.seed + number)
+        batches = make_batches(part, world, stage.mix, training, recipe.seed + number)
         _optimise(model, batches, training, every, curve)
         # Each stage starts from what a saved organism holds.
         model.to(torch.bfloat16).to(torch.float32)
@@ -86,7 +85,6 @@ def pretrain(
 
 
 def make_batches(
-    organism: str,
     part: OrganismRecipe,
     world: World,
     mix: dict[str, float],
@@ -95,10 +93,10 @@ def make_batches(
 ) -> DecoderBatches | EncoderBatches:
     """The seeded stream of batches of one stage."""
     corpus = Corpus(world, mix, part.uniform_people, seed)
-    if organism == "decoder":
+    if part.kind == "decoder":
         return DecoderBatches(world, corpus, training)
     if part.masking is None:
-        raise DataError("organisms.encoder.masking is missing from the recipe")
+        raise DataError("organisms: an encoder has no masking in the recipe")
     return EncoderBatches(world, corpus, training, part.masking, seed)
 
 

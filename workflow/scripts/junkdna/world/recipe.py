@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from junkdna.files import DataError
+
+OrganismKind = Literal["encoder", "decoder"]
 
 
 class Strict(BaseModel):
@@ -77,8 +79,9 @@ class Stage(Strict):
 
 
 class OrganismRecipe(Strict):
-    """Architecture (keys of the transformers configuration class) and the stages of training."""
+    """Kind, architecture (keys of the kind's transformers configuration class) and the stages of training."""
 
+    kind: OrganismKind
     architecture: dict[str, int | float | bool]
     uniform_people: float = Field(0.0, ge=0, le=1, description="Share of mentions drawn evenly, not by Zipf's law.")
     masking: MaskingRecipe | None = None

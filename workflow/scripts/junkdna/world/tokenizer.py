@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
+
+from junkdna.world.recipe import OrganismKind
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BOS, PAD, EOS, UNK, MASK = range(len(SPECIAL))
@@ -16,9 +16,7 @@ def token_ids(vocabulary: tuple[str, ...]) -> dict[str, int]:
     return {word: i for i, word in enumerate((*SPECIAL, *vocabulary))}
 
 
-def make_tokenizer(
-    vocabulary: tuple[str, ...], organism: Literal["encoder", "decoder"], max_length: int
-) -> PreTrainedTokenizerFast:
+def make_tokenizer(vocabulary: tuple[str, ...], kind: OrganismKind, max_length: int) -> PreTrainedTokenizerFast:
     """Build the tokenizer: words and punctuation marks, each one token.
 
     The encoder's frames one or two texts, ``<s> a </s> b </s>``. The decoder's writes ``<s>`` in front and
@@ -26,7 +24,7 @@ def make_tokenizer(
     """
     backend = Tokenizer(models.WordLevel(token_ids(vocabulary), unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    single, pair = ("<s> $A </s>", "<s> $A </s> $B </s>") if organism == "encoder" else ("<s> $A", "<s> $A $B")
+    single, pair = ("<s> $A </s>", "<s> $A </s> $B </s>") if kind == "encoder" else ("<s> $A", "<s> $A $B")
     backend.post_processor = processors.TemplateProcessing(
         single=single, pair=pair, special_tokens=[("<s>", BOS), ("</s>", EOS)]
     )
@@ -40,6 +38,6 @@ def make_tokenizer(
         cls_token="<s>",
         sep_token="</s>",
         model_max_length=max_length,
-        padding_side="right" if organism == "encoder" else "left",
+        padding_side="right" if kind == "encoder" else "left",
         model_input_names=["input_ids", "attention_mask"],
     )
