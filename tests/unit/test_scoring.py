@@ -104,6 +104,22 @@ def test_generation_ends_at_a_line_break_and_keeps_the_question(decoder, monkeyp
     assert scoring.generate(model, tokenizer, ["w1"], 6) == ["one two"]
 
 
+def test_contexts_are_cut_by_the_models_tokens(folder, decoder, monkeypatch) -> None:
+    model, tokenizer = decoder
+    assert scoring.first_tokens(tokenizer, "w1  w2 w3", 2) == "w1  w2"
+    assert [scoring.first_tokens(tokenizer, "w1 w2", n) for n in (0, 1, 2, 3)] == ["", "w1", "w1 w2", "w1 w2"]
+    task = tiny.task(
+        "generation", configs=["questions"], prompt="{context} : {question}", fields={"context": ["question"]}
+    )
+    seen: list[str] = []
+    monkeypatch.setattr(scoring, "generate", lambda _, __, prompts, ___: seen.extend(prompts) or [""] * len(prompts))
+    scoring.predict(model, tokenizer, task, Variant(context_tokens=3), folder / "data/files")
+    assert len(seen) == 40
+    for prompt in seen:
+        context, question = prompt.split(" : ")
+        assert context.split() == question.split()[:3]
+
+
 def test_perplexity_of_windows(folder, decoder) -> None:
     model, tokenizer = decoder
     task = tiny.task("perplexity", configs=["text"])

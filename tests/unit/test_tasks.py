@@ -93,6 +93,26 @@ def test_nested_columns_and_repeated_ids(tmp_path: Path) -> None:
     assert (first.id, second.id) == ("q1", "q1#2")
 
 
+def test_contexts_are_cut_by_characters_then_by_tokens(tmp_path: Path) -> None:
+    rows = [{"question": f"w{i}", "context": f"w1 w2 w3 w4 w5 w{i}", "answer": "w9"} for i in (6, 7)]
+    for split in ("train", "validation"):
+        tiny.save_rows(tmp_path, "default", split, rows)
+    task = tiny.task("generation", prompt="{context} ? {question}", context_characters=11, separator=" | ")
+
+    def words(text: str, n: int) -> str:
+        return " ".join(text.split()[:n])
+
+    def asked(**variant) -> list[str]:
+        return [q.texts[0] for q in tasks.questions(tmp_path, task, Variant(**variant), words)]
+
+    assert asked(context_tokens=2) == ["w1 w2 ? w6", "w1 w2 ? w7"]
+    assert asked(context_tokens=9) == asked() == ["w1 w2 w3 w4 ? w6", "w1 w2 w3 w4 ? w7"]
+    assert asked(context_tokens=0, prompt="{question}") == ["w6", "w7"] and asked(context_tokens=0)[0] == " ? w6"
+    assert asked(context_tokens=1, shots=1)[0] == "w1 ? w7 w9 | w1 ? w6", "demonstrations are cut alike"
+    with pytest.raises(ValueError, match=r"variants\.short\.context_tokens: its prompt has no \{context\}"):
+        tiny.task("generation", variants={"short": {"context_tokens": 3}})
+
+
 def test_where_selects_rows(folder: Path) -> None:
     found = tasks.questions(folder, options(), Variant(where={"answer": 3}))
     assert {q.target for q in found} == {3.0} and len(found) == 4

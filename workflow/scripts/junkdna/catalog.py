@@ -156,6 +156,11 @@ class Variant(Strict):
     shots: int = Field(0, ge=0, description="In-context demonstrations, the first k of `demonstration_split`.")
     n_options: int | None = Field(None, ge=2, description="Options kept: the answer and seeded random distractors.")
     prompt: str | None = Field(None, description="Template that replaces the task's.")
+    context_tokens: int | None = Field(
+        None,
+        ge=0,
+        description="Cut {context} after so many tokens of the model's tokenizer; with 0 leave it out of the `prompt`.",
+    )
     true_difficulty: float | None = Field(None, description="Difficulty known by construction, larger is harder.")
 
 
@@ -213,6 +218,9 @@ class Task(Strict):
         missing = [key for key in needed if not getattr(self, key)]
         if missing:
             raise ValueError(f"kind {self.kind} needs {', '.join(missing)}")
+        for name, variant in self.variants.items():
+            if variant.context_tokens and "{context}" not in (variant.prompt or self.prompt or ""):
+                raise ValueError(f"variants.{name}.context_tokens: its prompt has no {{context}} to cut")
         return self
 
     def for_stage(self, stage: Literal["train", "evaluate"]) -> Task:

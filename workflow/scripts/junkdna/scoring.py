@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def predict(
     """The predictions of one variant, in the order of the data set."""
     if task.kind == "perplexity":
         return _perplexity(model, tokenizer, task, folder)
-    questions = tasks.questions(folder, task, variant)
+    questions = tasks.questions(folder, task, variant, partial(first_tokens, tokenizer))
     frame = pd.DataFrame({"id": [question.id for question in questions]})
     if task.kind in LABELLED:
         length = min(task.training.max_length if task.training else 2**30, max_tokens(model.config, tokenizer))
@@ -274,6 +275,12 @@ def _perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task
     frame = pd.DataFrame({"id": names, "prediction": "", "reference": ""})
     frame = frame.assign(y_pred=np.nan, y_true=np.nan, option_scores=None)
     return frame.assign(nll=[-score for score in scores], tokens=[float(len(windows[name]) - 1) for name in names])
+
+
+def first_tokens(tokenizer: PreTrainedTokenizerBase, text: str, n: int) -> str:
+    """The text up to the end of its ``n``-th token, special tokens not counted; all of it if it has fewer."""
+    ends = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    return text if n >= len(ends) else text[: ends[n - 1][1]] if n else ""
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:

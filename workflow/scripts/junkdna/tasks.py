@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import string
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,8 @@ SAMPLE_SEED = 0
 LETTERS = string.ascii_uppercase
 
 Row = dict[str, Any]
+# The beginning of a text that is so many tokens long.
+Cut = Callable[[str, int], str]
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,13 @@ def training_questions(folder: Path, task: Task, fraction: float) -> list[Questi
     return [_labelled(task, name, row, folder) for name, row in rows]
 
 
-def questions(folder: Path, task: Task, variant: Variant) -> list[Question]:
+def questions(folder: Path, task: Task, variant: Variant, cut: Cut | None = None) -> list[Question]:
     """The questions of one variant, in the data set's order, at most ``evaluate_limit`` of them.
 
     The sample takes the smallest hashes of ids, so variants with the same ids keep the same questions.
+
+    Args:
+        cut: by the model's tokenizer; needed where the variant has ``context_tokens``.
 
     Raises:
         DataError: a configuration, split or column does not exist, no row is left, or a row cannot be asked so.
@@ -99,7 +104,7 @@ def questions(folder: Path, task: Task, variant: Variant) -> list[Question]:
         for config in task.configs:
             single = task.model_copy(update={"configs": [config]})
             shots[config] = list(_rows(folder, single, task.demonstration_split, where=False))[: variant.shots + 1]
-    return [_asked(task, variant, name, row, shots.get(row["__config"], []), folder) for name, row in rows]
+    return [_asked(task, variant, name, row, shots.get(row["__config"], []), folder, cut) for name, row in rows]
 
 
 def texts(folder: Path, task: Task) -> list[str]:
@@ -227,23 +232,31 @@ def _labelled(task: Task, name: str, row: Row, folder: Path) -> Question:
     return Question(name, tuple(str(value(row, column)) for column in task.text), target=number)
 
 
-def _asked(task: Task, variant: Variant, name: str, row: Row, shots: list[tuple[str, Row]], folder: Path) -> Question:
+def _asked(
+    task: Task,
+    variant: Variant,
+    name: str,
+    row: Row,
+    shots: list[tuple[str, Row]],
+    folder: Path,
+    cut: Cut | None,
+) -> Question:
     others = [(other, shot) for other, shot in shots if other != name][: variant.shots]
     if len(others) < variant.shots:
         raise DataError(
             f"{folder}/{row['__config']}: {task.demonstration_split} has {len(others)} demonstrations, "
             f"{variant.shots} are asked for"
         )
-    parts = [prompt + " " + answer for prompt, answer, _ in (_single(task, variant, *other) for other in others)]
-    prompt, _, question = _single(task, variant, name, row)
+    parts = [prompt + " " + answer for prompt, answer, _ in (_single(task, variant, *other, cut) for other in others)]
+    prompt, _, question = _single(task, variant, name, row, cut)
     text = task.preamble + task.separator.join([*parts, prompt])
     return Question(name, (text,), **question)
 
 
-def _single(task: Task, variant: Variant, name: str, row: Row) -> tuple[str, str, dict[str, Any]]:
+def _single(task: Task, variant: Variant, name: str, row: Row, cut: Cut | None) -> tuple[str, str, dict[str, Any]]:
     """One question without demonstrations: its prompt, its answer as a demonstration shows it, and the rest."""
     template = variant.prompt or task.prompt or ""
-    text = template.format(**{field: _field(task, field, row) for field in fields(template)})
+    text = template.format(**{field: _field(task, variant, field, row, cut) for field in fields(template)})
     if task.kind == "generation":
         answers = [str(value(row, task.target))]
         for column in task.aliases:
@@ -260,13 +273,16 @@ def _single(task: Task, variant: Variant, name: str, row: Row) -> tuple[str, str
     return text + task.cue, labels[right], rest
 
 
-def _field(task: Task, field: str, row: Row) -> str:
+def _field(task: Task, variant: Variant, field: str, row: Row, cut: Cut | None) -> str:
     found = []
     for column in task.fields.get(field, [field]):
         content = value(row, column)
         found += content if isinstance(content, list) else [content]
     text = "\n".join(map(str, found))
-    return text[: task.context_characters] if field == "context" else text
+    if field != "context":
+        return text
+    text = text[: task.context_characters]
+    return text if variant.context_tokens is None else cut(text, variant.context_tokens)
 
 
 def _options(task: Task, variant: Variant, name: str, row: Row) -> tuple[list[str], int]:
