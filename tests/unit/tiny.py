@@ -9,7 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MBartConfig,
+    MBartForConditionalGeneration,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
 
 from junkdna.catalog import Model, Task
 from junkdna.files import sha256, write_json
@@ -49,6 +57,18 @@ def save_model(folder: Path, encoder: bool, tie: bool = False) -> Path:
     return write_manifest(folder)
 
 
+def save_translator(folder: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """Save a tiny mBART with a tokenizer that has language codes; returns its manifest."""
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+    sizes |= {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "max_position_embeddings": 64}
+    ids = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "init_std": 0.3}
+    model = MBartForConditionalGeneration(MBartConfig(vocab_size=len(tokenizer), **sizes, **ids))
+    model.save_pretrained(folder / "files")
+    tokenizer.save_pretrained(folder / "files")
+    return write_manifest(folder)
+
+
 def write_manifest(folder: Path) -> Path:
     files = {
         p.relative_to(folder / "files").as_posix(): sha256(p) for p in (folder / "files").rglob("*") if p.is_file()
@@ -81,5 +101,13 @@ def task(kind: str, **changes: Any) -> Task:
         },
         "generation": {"prompt": "question : {question} answer :", "target": "answer", "metric": "exact_match"},
         "perplexity": {"text": ["text"], "metric": "perplexity"},
+        "translation": {
+            "text": ["translation.en"],
+            "target": "translation.ru",
+            "languages": ["en_XX", "ru_RU"],
+            "metric": "bleu",
+            "max_new_tokens": 12,
+            "training": training,
+        },
     }[kind]
     return Task.model_validate(base | changes)

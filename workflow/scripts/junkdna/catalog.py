@@ -14,13 +14,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from junkdna import levels
 
 TRANSFERS = ("none", "dense", "sparse", "sparse_to_dense", "dense_frozen", "zero_shot")
-KINDS = ("generation", "multiple_choice", "classification", "regression", "perplexity")
+KINDS = ("generation", "multiple_choice", "classification", "regression", "perplexity", "translation")
 METRICS = {
     "generation": ("exact_match", "f1", "contains"),
     "multiple_choice": ("accuracy",),
     "classification": ("accuracy", "matthews", "f1_binary"),
     "regression": ("pearson", "spearman"),
     "perplexity": ("perplexity",),
+    "translation": ("bleu", "chrf"),
 }
 
 
@@ -132,20 +133,33 @@ class Method(Strict):
 
 
 class Training(Strict):
-    """How a task is fine-tuned. Exactly one of `epochs` and `steps`."""
+    """How a task is fine-tuned. Exactly one of `epochs` and `steps`, and one of `batch_size` and `batch_tokens`."""
 
     learning_rate: float = Field(gt=0)
-    batch_size: int = Field(gt=0, description="Examples per optimizer step.")
+    batch_size: int | None = Field(None, gt=0, description="Examples of a batch.")
+    batch_tokens: int | None = Field(
+        None, gt=0, description="Tokens of a batch at most, padding included: the longer of its inputs and its targets."
+    )
+    accumulate: int = Field(1, gt=0, description="Batches per optimizer step.")
     epochs: float | None = Field(None, gt=0)
     steps: int | None = Field(None, gt=0)
     warmup_fraction: float = Field(0.06, ge=0, lt=1, description="Share of the steps with linear warm-up.")
+    warmup_steps: int | None = Field(None, ge=0, description="Steps of warm-up, instead of a share.")
+    schedule: Literal["linear", "inverse_sqrt", "constant_with_warmup"] = Field(
+        "linear", description="Learning rate after the warm-up: linear to 0, by the inverse square root, constant."
+    )
     weight_decay: float = Field(0.0, ge=0)
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="classification, translation: probability spread over all classes or tokens."
+    )
+    dropout: float | None = Field(None, ge=0, lt=1, description="Of hidden states, instead of the model's own.")
     max_length: int = Field(gt=0, description="Tokens; longer inputs are cut.")
 
     @model_validator(mode="after")
-    def _one_duration(self) -> Training:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either `epochs` or `steps`")
+    def _one_of_two(self) -> Training:
+        for one, other in (("epochs", "steps"), ("batch_size", "batch_tokens")):
+            if (getattr(self, one) is None) == (getattr(self, other) is None):
+                raise ValueError(f"give either `{one}` or `{other}`")
         return self
 
 
@@ -176,8 +190,16 @@ class Task(Strict):
     evaluate_split: str = "validation"
     train_limit: int | None = Field(None, gt=0, description="First rows of the (seeded, fixed) order used to train.")
     evaluate_limit: int | None = Field(None, gt=0, description="Rows scored, a seeded sample; all if absent.")
-    text: list[str] = Field([], max_length=2, description="classification, regression: one or two text columns.")
-    target: str = Field("label", description="Column of the label, the answer or the index of the right option.")
+    text: list[str] = Field(
+        [], max_length=2, description="Text columns: one or two to classify, one to translate, one of running text."
+    )
+    target: str = Field(
+        "label", description="Column of the label, the answer, the translation or the index of the right option."
+    )
+    languages: list[str] = Field(
+        [],
+        description="translation: the tokenizer's codes of source and target; none: the model knows one pair.",
+    )
     n_classes: int | None = Field(None, ge=2, description="classification: number of classes.")
     fields: dict[str, list[str]] = Field(
         {}, description="Template field to columns (dots enter nested values); several are joined by line breaks."
@@ -185,7 +207,13 @@ class Task(Strict):
     prompt: str | None = Field(None, description="Template of one question, with {column} or {field}.")
     context_characters: int | None = Field(None, gt=0, description="Cut {context} after so many characters.")
     aliases: list[str] = Field([], description="generation: further columns with accepted answers.")
-    max_new_tokens: int = Field(8, gt=0, description="generation: tokens to write; the first line is the answer.")
+    max_new_tokens: int = Field(
+        8, gt=0, description="Tokens to write at most; the first line is the answer (generation), all (translation)."
+    )
+    num_beams: int = Field(1, gt=0, description="translation: beams; 1 is greedy.")
+    bleu_tokenizer: Literal["13a", "intl", "char", "none"] = Field(
+        "13a", description="translation: sacrebleu's tokenizer for BLEU."
+    )
     choices: str | None = Field(None, description="multiple_choice: column with the list of options.")
     option: str | None = Field(
         None, description="multiple_choice: template of a listed option, with {letter} and {choice}."
@@ -214,6 +242,7 @@ class Task(Strict):
             "multiple_choice": ("prompt", "choices"),
             "generation": ("prompt",),
             "perplexity": ("text",),
+            "translation": ("text",),
         }[self.kind]
         missing = [key for key in needed if not getattr(self, key)]
         if missing:
@@ -221,12 +250,17 @@ class Task(Strict):
         for name, variant in self.variants.items():
             if variant.context_tokens and "{context}" not in (variant.prompt or self.prompt or ""):
                 raise ValueError(f"variants.{name}.context_tokens: its prompt has no {{context}} to cut")
+        if self.kind == "translation" and (len(self.text) != 1 or len(self.languages) not in (0, 2)):
+            raise ValueError("kind translation takes one `text` column and two `languages` or none")
+        if self.kind == "regression" and self.training and self.training.label_smoothing:
+            raise ValueError("training.label_smoothing: kind regression has no classes to spread probability over")
         return self
 
     def for_stage(self, stage: Literal["train", "evaluate"]) -> Task:
         """This task with each key that the stage does not read at its default: editing those reruns nothing."""
         shown = {"label", "human", "true_difficulty"}
         asked = {"evaluate_split", "evaluate_limit", "chance", "variants", "max_new_tokens", "separator", "preamble"}
+        asked |= {"num_beams", "bleu_tokenizer"}
         unread = shown | (asked if stage == "train" else {"train_limit"})
         defaults = {key: Task.model_fields[key].default for key in unread - {"label"}}
         return self.model_copy(update={**defaults, "label": self.kind})

@@ -44,7 +44,7 @@ def export(
     Args:
         manifest: of the base model.
         state: compressed state of the base, exported in its own architecture, or of ``weights``.
-        weights, task: a fine-tuned state and its task, exported as a sequence classifier.
+        weights, task: a fine-tuned state and its task, exported as a sequence classifier or encoder-decoder.
 
     Raises:
         DataError: the state is not of this base, or the base's architecture is unknown.
@@ -53,7 +53,8 @@ def export(
     tokenizer = models.load_tokenizer(base)
     if weights is not None and task is not None:
         exported = models.load_model(base, model, task, tokenizer, weights=weights)
-        what, details = "fine-tuned", f"Head: {task.kind}, {exported.config.num_labels} output(s)."
+        outputs = f", {exported.config.num_labels} output(s)" if task.kind in models.LABELLED else ""
+        what, details = "fine-tuned", f"Head: {task.kind}{outputs}."
     else:
         exported = _original(base, model)
         what, details = "dense", "The weights are those of the base."
@@ -111,7 +112,7 @@ def export_packed(manifest: Path, model: Model, folder: Path, state: Path) -> No
         tensors[f"{layer}.weight_scale"] = grid.scale.T.contiguous()
         zero = (grid.zero.T.int() - offset).to(torch.int8)
         tensors[f"{layer}.weight_zero_point"] = pack_to_int32(zero, level.bits, packed_dim=0).contiguous()
-    for tied, source in (getattr(exported, "all_tied_weights_keys", None) or {}).items():
+    for tied, source in models.tied_to(exported).items():
         if source in tensors:
             tensors.pop(tied, None)
     exported.config.quantization_config = _packed_config(level.bits, groups)

@@ -11,14 +11,23 @@ import string
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from junkdna.files import DataError
 
-Counts = Callable[[np.ndarray], np.ndarray]
+# The columns of each corpus score, in sacrebleu's order.
+CORPUS_COUNTS = {
+    "bleu": (
+        "bleu_tokens",
+        "bleu_reference_tokens",
+        *(f"bleu_{what}_{n}" for what in ("matches", "ngrams") for n in range(1, 5)),
+    ),
+    "chrf": tuple(f"chrf_{what}_{n}" for n in range(1, 7) for what in ("ngrams", "reference_ngrams", "matches")),
+}
 
 
 @dataclass(frozen=True)
@@ -119,6 +128,37 @@ def _spearman_batched(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     return _pearson_batched(rankdata(y_true, axis=1), rankdata(y_pred, axis=1))
 
 
+@cache
+def _corpus_scorer(name: str, tokenizer: str = "13a") -> Any:
+    """sacrebleu's BLEU or chrF. Its numbers of matches and n-grams add up over examples; the score is of the sums."""
+    import sacrebleu  # slow to import, and few tasks need it
+
+    return sacrebleu.BLEU(tokenize=tokenizer, force=True) if name == "bleu" else sacrebleu.CHRF()
+
+
+def translation_counts(predictions: list[str], references: list[str], tokenizer: str) -> dict[str, np.ndarray]:
+    """Columns that BLEU and chrF are made of, each of shape (n,): lengths, matching n-grams, n-grams.
+
+    Args:
+        tokenizer: sacrebleu's name of BLEU's tokenizer.
+    """
+    columns: dict[str, np.ndarray] = {}
+    for name, names in CORPUS_COUNTS.items():
+        counts = _corpus_scorer(name, tokenizer)._extract_corpus_statistics(predictions, [references])
+        columns |= dict(zip(names, np.array(counts, dtype=float).T, strict=True))
+    return columns
+
+
+def _corpus(name: str) -> Metric:
+    """A score of summed counts, as a share of 1: sacrebleu counts in per cent."""
+
+    def batched(*columns: np.ndarray) -> np.ndarray:
+        sums = np.stack([column.sum(1) for column in columns], axis=1).astype(int)
+        return np.array([_corpus_scorer(name)._compute_score_from_stats(row).score / 100 for row in sums.tolist()])
+
+    return Metric(name, CORPUS_COUNTS[name], lambda *columns: batched(*(c[None] for c in columns))[0], batched)
+
+
 def _mean(name: str) -> Metric:
     return Metric(name, (name,), np.mean, lambda values: values.mean(1))
 
@@ -138,6 +178,7 @@ METRICS: dict[str, Metric] = {
             lambda nll, tokens: np.exp(nll.sum(1) / tokens.sum(1)),
             higher_is_better=False,
         ),
+        *(_corpus(name) for name in CORPUS_COUNTS),
     )
 }
 

@@ -14,7 +14,13 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 from junkdna import state as states
 from junkdna.catalog import Model, Task
@@ -27,6 +33,8 @@ transformers.logging.set_verbosity_error()
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 LABELLED = ("classification", "regression")
+# What the architectures call the dropout of hidden states.
+DROPOUTS = ("dropout", "hidden_dropout_prob", "resid_pdrop", "dropout_rate")
 # Position 0 of these is the padding id plus one.
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "longformer")
 # Part of the body's class, but not of every checkpoint.
@@ -60,7 +68,7 @@ def load_model(
     seed: int = 0,
     weights: Path | None = None,
 ) -> transformers.PreTrainedModel:
-    """Load a model for a task: a sequence classifier with a fresh head, or a causal language model.
+    """Load a model for a task: a sequence classifier with a fresh head, an encoder-decoder or a causal language model.
 
     Args:
         folder: with config.json and *.safetensors.
@@ -73,6 +81,7 @@ def load_model(
     config = task_config(folder, task, tokenizer)
     dtype = getattr(torch, model.dtype)
     auto = AutoModelForSequenceClassification if task.kind in LABELLED else AutoModelForCausalLM
+    auto = AutoModelForSeq2SeqLM if task.kind == "translation" else auto
     if type(config) not in auto._model_mapping:
         raise DataError(f"{folder}: {config.model_type}: transformers has no model of it for tasks of kind {task.kind}")
     torch.manual_seed(seed)
@@ -95,6 +104,12 @@ def task_config(
     if task.kind in LABELLED:
         config.num_labels = task.n_classes if task.kind == "classification" else 1
         config.problem_type = "regression" if task.kind == "regression" else "single_label_classification"
+    if task.training and task.training.dropout is not None:
+        names = [name for name in DROPOUTS if hasattr(config, name)]
+        if not names:
+            raise DataError(f"{folder}: training.dropout: {config.model_type} has none of {', '.join(DROPOUTS)}")
+        for name in names:
+            setattr(config, name, task.training.dropout)
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
     return config
@@ -183,9 +198,15 @@ def apply_state(model: transformers.PreTrainedModel, weights: Iterable[states.Re
             parameter.masked_fill_(~mask, 0)
 
 
+def tied_to(model: torch.nn.Module) -> dict[str, str]:
+    """Weights that are other ones under a second name, such as an output layer that is the embedding: name to name."""
+    return getattr(model, "all_tied_weights_keys", None) or {}
+
+
 def save_weights(model: torch.nn.Module, path: Path) -> None:
-    """Write all weights; equal weights give equal bytes."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    """Write all weights, tied ones once; equal weights give equal bytes."""
+    tied = tied_to(model)
+    tensors = {n: tensor.detach().cpu().contiguous() for n, tensor in model.state_dict().items() if n not in tied}
     with atomic_path(path) as aside:
         save_file(tensors, aside, metadata={"format": "pt"})
 
@@ -197,8 +218,9 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
         DataError: the file is truncated, or its weights are not the model's.
     """
     try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        tensors = load_file(path)
+        model.load_state_dict(tensors | {name: tensors[source] for name, source in tied_to(model).items()})
+    except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         raise DataError(
             f"{path}: not the weights of this model ({error}); delete it so that it is made again"
         ) from error

@@ -1,7 +1,8 @@
 """Evaluation of a model on a task: predictions per example, without gradient, in batches that do not change them.
 
 Inputs are sorted by length. Texts to classify are padded on the right and masked. Sequences whose tokens are scored are
-padded on the right too, which a causal model cannot see. Prompts to continue are batched with prompts of equal length.
+padded on the right too, which a causal model cannot see. Prompts to continue and texts to translate are batched with
+others of equal length.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from junkdna import metrics, tasks
+from junkdna import metrics, tasks, translation
 from junkdna.catalog import METRICS, Task, Variant
 from junkdna.models import LABELLED, max_tokens
 from junkdna.tasks import Question
@@ -77,9 +78,11 @@ def predict(
     questions = tasks.questions(folder, task, variant, partial(first_tokens, tokenizer))
     frame = pd.DataFrame({"id": [question.id for question in questions]})
     if task.kind in LABELLED:
-        length = min(task.training.max_length if task.training else 2**30, max_tokens(model.config, tokenizer))
+        length = input_length(task, max_tokens(model.config, tokenizer))
         logits = label_logits(model, encode(questions, tokenizer, length), tokenizer.pad_token_id)
         return _labelled(frame, task, questions, logits)
+    if task.kind == "translation":
+        return _translated(model, tokenizer, task, frame, questions)
     if task.kind == "multiple_choice":
         return _chosen(frame, questions, option_scores(model, tokenizer, questions))
     found = generate(model, tokenizer, [q.texts[0] for q in questions], task.max_new_tokens)
@@ -91,6 +94,23 @@ def predict(
         f1=[metrics.f1(*pair) for pair in pairs],
         contains=[metrics.contains(*pair) for pair in pairs],
     )
+
+
+def _translated(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, frame: pd.DataFrame, asked: list[Question]
+) -> pd.DataFrame:
+    longest = max_tokens(model.config, tokenizer)
+    source = task.languages[0] if task.languages else None
+    texts = [question.texts[0] for question in asked]
+    encoded = translation.frame(tokenizer, texts, source, input_length(task, longest))
+    found = [""] * len(asked)
+    for batch in _progress(batches([len(ids) for ids in encoded], equal=True), "translate"):
+        written = translation.translate(model, tokenizer, [encoded[i] for i in batch], task, longest)
+        for i, text in zip(batch, written, strict=True):
+            found[i] = text
+    references = [question.answers[0] for question in asked]
+    frame = frame.assign(prediction=found, reference=references, y_pred=np.nan, y_true=np.nan, option_scores=None)
+    return frame.assign(**metrics.translation_counts(found, references, task.bleu_tokenizer))
 
 
 def _labelled(frame: pd.DataFrame, task: Task, questions: list[Question], logits: np.ndarray) -> pd.DataFrame:
@@ -114,6 +134,11 @@ def _chosen(frame: pd.DataFrame, questions: list[Question], scores: list[np.ndar
     )
     frame = frame.assign(y_pred=np.array(guess, dtype=float), y_true=np.array(right, dtype=float), option_scores=scores)
     return frame.assign(accuracy=(frame["y_pred"] == frame["y_true"]).astype(float))
+
+
+def input_length(task: Task, longest: int) -> int:
+    """Tokens of an input at most: those that the task was trained with, or that the model can take."""
+    return min(task.training.max_length, longest) if task.training else longest
 
 
 def batches(lengths: Sequence[int], equal: bool = False) -> Iterator[list[int]]:

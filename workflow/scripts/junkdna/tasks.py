@@ -7,6 +7,7 @@ drawn by a hash of the question's id, so that it does not depend on limits, on o
 from __future__ import annotations
 
 import hashlib
+import itertools
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -36,8 +37,8 @@ class Question:
 
     Attributes:
         id: the same in every variant of the question, and unique within one.
-        texts: what the model reads: the prompt, or the one or two texts to classify.
-        answers: generation: accepted answers, the target first.
+        texts: what the model reads: the prompt, the text to translate, or the one or two texts to classify.
+        answers: generation: accepted answers, the target first; translation: the reference.
         options: multiple_choice: continuations of the prompt, in order; shown: their texts for people.
         target: class, index of the right option, or value; None for generation.
     """
@@ -76,7 +77,7 @@ def training_questions(folder: Path, task: Task, fraction: float) -> list[Questi
     Raises:
         DataError: a configuration, split, column or label does not exist.
     """
-    rows = list(_rows(folder, task, task.train_split, where=False))[: task.train_limit]
+    rows = list(itertools.islice(_rows(folder, task, task.train_split, where=False), task.train_limit))
     rows = rows[: max(1, round(fraction * len(rows)))]
     return [_labelled(task, name, row, folder) for name, row in rows]
 
@@ -97,7 +98,7 @@ def questions(folder: Path, task: Task, variant: Variant, cut: Cut | None = None
     rows = [row for row in rows if row[0] in kept]
     if not rows:
         raise DataError(f"{folder}: {task.evaluate_split} of {', '.join(task.configs)}: no row with {variant.where}")
-    if task.kind in ("classification", "regression"):
+    if task.kind in ("classification", "regression", "translation"):
         return [_labelled(task, name, row, folder) for name, row in rows]
     shots: dict[str, list[tuple[str, Row]]] = {}
     if variant.shots:
@@ -220,7 +221,11 @@ def _unique(rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
 
 
 def _labelled(task: Task, name: str, row: Row, folder: Path) -> Question:
-    target = value(row, task.target)
+    target, texts = value(row, task.target), tuple(str(value(row, column)) for column in task.text)
+    if task.kind == "translation":
+        if target is None or None in (value(row, column) for column in task.text):
+            raise DataError(f"{folder}/{row['__config']}: row {name}: {task.text[0]}, {task.target}: a text is missing")
+        return Question(name, texts, answers=(str(target),))
     try:
         number = float(target)
     except (TypeError, ValueError):
@@ -229,7 +234,7 @@ def _labelled(task: Task, name: str, row: Row, folder: Path) -> Question:
     if number != number or (classes and number not in range(classes)):
         allowed = f"0 to {classes - 1}" if classes else "a number"
         raise DataError(f"{folder}/{row['__config']}: row {name}: {task.target}: {target!r}: {allowed} is expected")
-    return Question(name, tuple(str(value(row, column)) for column in task.text), target=number)
+    return Question(name, texts, target=number)
 
 
 def _asked(

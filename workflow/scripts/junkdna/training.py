@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,20 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_pt_utils import LabelSmoother
 from transformers.trainer_utils import get_last_checkpoint
 
 from junkdna.catalog import Task
 from junkdna.files import DataError
 from junkdna.models import LABELLED, matched, max_tokens
 from junkdna.tasks import Question
+from junkdna.translation import encode_pairs
 
 log = logging.getLogger(__name__)
 
 LOGGED = 20  # points of the loss curve
 SAVE_EVERY = 500  # steps; shorter runs are cheaper to repeat than to save
+IGNORED = -100  # label of padding, as everywhere in transformers
 
 Pairs = list[tuple[torch.nn.Parameter, torch.Tensor]]
 
@@ -49,13 +53,25 @@ class Outcome:
 class Collator:
     """Pads a batch on the right to its longest example."""
 
-    def __init__(self, pad: int, regression: bool) -> None:
-        self.pad = pad
-        self.dtype = torch.float32 if regression else torch.long
+    def __init__(self, pad: int, dtype: torch.dtype) -> None:
+        self.pad, self.dtype = pad, dtype
 
     def __call__(self, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         inputs = pad_right([example["input_ids"] for example in batch], self.pad)
         return {**inputs, "labels": torch.tensor([example["label"] for example in batch], dtype=self.dtype)}
+
+
+class PairCollator:
+    """Pads inputs and labels, and starts the decoder as the architecture does: mBART with the label's language code."""
+
+    def __init__(self, pad: int, model: PreTrainedModel) -> None:
+        self.pad, self.model = pad, model
+
+    def __call__(self, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        inputs = pad_right([example["input_ids"] for example in batch], self.pad)
+        labels = pad_right([example["labels"] for example in batch], IGNORED)["input_ids"]
+        started = self.model.prepare_decoder_input_ids_from_labels(labels)
+        return {**inputs, "labels": labels, "decoder_input_ids": started}
 
 
 def pad_right(sequences: list[list[int]], pad: int) -> dict[str, torch.Tensor]:
@@ -102,25 +118,31 @@ def fine_tune(
         AssertionError: the weights after training are not what the transfer mode promises.
     """
     training = task.training
-    if training is None or task.kind not in LABELLED:
-        raise DataError(f"task of kind {task.kind}: cannot be fine-tuned; give it `training`, and a kind of {LABELLED}")
+    if training is None or task.kind not in (*LABELLED, "translation"):
+        kinds = ", ".join((*LABELLED, "translation"))
+        raise DataError(f"task of kind {task.kind}: cannot be fine-tuned; give it `training`, and a kind of {kinds}")
     if (masks is None) != (transfer == "dense"):
         raise DataError(f"transfer {transfer!r}: {'needs a' if masks is None else 'takes no'} compressed state")
     pairs = matched(model, masks or {})
     keeper = start(transfer, pairs)
-    length = min(training.max_length, max_tokens(model.config, tokenizer))
-    regression = task.kind == "regression"
-    data = [
-        {"input_ids": ids, "label": q.target if regression else int(q.target)}
-        for ids, q in zip(encode(questions, tokenizer, length), questions, strict=True)
-    ]
-    steps = training.steps or math.ceil(training.epochs * math.ceil(len(data) / training.batch_size))
+    data, collate = prepare(model, tokenizer, task, questions)
+    if training.batch_tokens:
+        data, one = token_batches(data, training.batch_tokens), collate
+
+        def collate(batch: list[Any]) -> dict[str, torch.Tensor]:
+            return one(batch[0])
+
+    batches = len(data) if training.batch_tokens else math.ceil(len(data) / training.batch_size)
+    steps = training.steps or math.ceil(training.epochs * math.ceil(batches / training.accumulate))
+    smoothed = task.kind == "translation" or training.label_smoothing > 0
     set_seed(seed)
     trainer = Trainer(
         model,
         arguments(task, steps, seed, resume, save_every),
         train_dataset=data,
-        data_collator=Collator(tokenizer.pad_token_id, regression),
+        data_collator=collate,
+        # Of translations without smoothing too: mBART's own loss does not know of further batches of a step.
+        compute_loss_func=LabelSmoother(training.label_smoothing) if smoothed else None,
         callbacks=[keeper, StopAtNaN()],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(resume)) if resume.is_dir() else None)
@@ -128,7 +150,7 @@ def fine_tune(
     keeper.verify()
     return Outcome(
         steps,
-        len(data),
+        len(questions),
         [
             {"step": entry["step"], "loss": round(entry["loss"], 6)}
             for entry in trainer.state.log_history
@@ -137,17 +159,48 @@ def fine_tune(
     )
 
 
+def prepare(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, questions: list[Question]
+) -> tuple[list[Any], Callable[[list[Any]], dict[str, torch.Tensor]]]:
+    """Encoded examples of a task and what makes a batch of them."""
+    length = min(task.training.max_length, max_tokens(model.config, tokenizer))
+    if task.kind == "translation":
+        texts = [q.texts[0] for q in questions], [q.answers[0] for q in questions]
+        return encode_pairs(tokenizer, task, *texts, length), PairCollator(tokenizer.pad_token_id, model)
+    number, dtype = (float, torch.float32) if task.kind == "regression" else (int, torch.long)
+    data = [
+        {"input_ids": ids, "label": number(q.target)}
+        for ids, q in zip(encode(questions, tokenizer, length), questions, strict=True)
+    ]
+    return data, Collator(tokenizer.pad_token_id, dtype)
+
+
+def token_batches(data: list[dict[str, Any]], most: int) -> list[list[dict[str, Any]]]:
+    """Examples of similar length in batches of at most ``most`` tokens, padding included, as fairseq makes them.
+
+    Counted is the longer of inputs and labels. An example that is longer than ``most`` is a batch of its own.
+    """
+    lengths = [max(len(e["input_ids"]), len(e.get("labels", ()))) for e in data]
+    batches: list[list[dict[str, Any]]] = []
+    for i in sorted(range(len(data)), key=lambda i: lengths[i]):
+        if not batches or (len(batches[-1]) + 1) * lengths[i] > most:
+            batches.append([])
+        batches[-1].append(data[i])
+    return batches
+
+
 def arguments(task: Task, steps: int, seed: int, folder: Path, save_every: int) -> TrainingArguments:
-    """AdamW with linear warm-up and decay, clipped at 1; nothing evaluated, reported or saved that is not needed."""
-    training = task.training
+    """AdamW with linear warm-up, clipped at 1; nothing evaluated, reported or saved that is not needed."""
+    training, warmup = task.training, task.training.warmup_steps
     return TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
-        per_device_train_batch_size=training.batch_size,
+        per_device_train_batch_size=training.batch_size or 1,  # by tokens, an item of the data is a batch
+        gradient_accumulation_steps=training.accumulate,
         learning_rate=training.learning_rate,
         weight_decay=training.weight_decay,
-        lr_scheduler_type="linear",
-        warmup_steps=round(training.warmup_fraction * steps),
+        lr_scheduler_type=training.schedule,
+        warmup_steps=round(training.warmup_fraction * steps) if warmup is None else warmup,
         optim="adamw_torch_fused",
         max_grad_norm=1.0,
         seed=seed,
