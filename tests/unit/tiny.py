@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -38,6 +38,30 @@ def tokenizer(encoder: bool) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
     )
+
+
+def byte_tokenizer(texts: list[str], size: int = 500) -> PreTrainedTokenizerFast:
+    """RoBERTa's kind of tokenizer, byte-level pairs, trained on texts."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet)
+    backend.train_from_iterator(texts, trainer)
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+
+
+def save_roberta(folder: Path, texts: list[str]) -> Path:
+    """Save a small RoBERTa of 512 tokens with random weights and a tokenizer of these texts; returns its manifest."""
+    torch.manual_seed(0)
+    bytewise = byte_tokenizer(texts)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes |= {"vocab_size": len(bytewise), "max_position_embeddings": 514, "type_vocab_size": 1}
+    ids = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+    RobertaForMaskedLM(RobertaConfig(**sizes, **ids)).save_pretrained(folder / "files")
+    bytewise.save_pretrained(folder / "files")
+    return write_manifest(folder)
 
 
 def save_model(folder: Path, encoder: bool, tie: bool = False) -> Path:

@@ -38,7 +38,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def check_inputs(args: argparse.Namespace, data: Path) -> None:
     """Fail before any work if a column is missing, or the weights are missing or not those of their manifest."""
     tasks.check_columns(data, args.task, "evaluate")
-    if args.weights is None and args.task.kind in models.LABELLED:
+    if args.weights is None and args.task.has_head:
         raise DataError(f"--weights: missing: task {args.task_name} of kind {args.task.kind} needs fine-tuned weights")
     if args.weights_manifest:
         wanted, found = read_json(args.weights_manifest)["weights_sha256"], sha256(args.weights)

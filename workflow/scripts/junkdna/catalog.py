@@ -214,12 +214,27 @@ class Task(Strict):
     bleu_tokenizer: Literal["13a", "intl", "char", "none"] = Field(
         "13a", description="translation: sacrebleu's tokenizer for BLEU."
     )
-    choices: str | None = Field(None, description="multiple_choice: column with the list of options.")
+    choices: str | list[str] | None = Field(
+        None, description="multiple_choice: column with the list of options, or one column for each."
+    )
+    labels: str | list[str] | None = Field(
+        None,
+        description="multiple_choice: what `target` holds for each option, or the column with that; absent: an index.",
+    )
     option: str | None = Field(
-        None, description="multiple_choice: template of a listed option, with {letter} and {choice}."
+        None,
+        description="multiple_choice: template of an option, with {letter} and {choice}: as listed after the prompt; "
+        "scoring head: as paired with the prompt, {choice} if absent.",
+    )
+    blank: str | None = Field(
+        None, description="multiple_choice, scoring head: the place in the prompt that each option fills."
     )
     cue: str = Field("", description="multiple_choice: text after the options, before the answer.")
-    scoring: Literal["letter", "text"] = Field("letter", description="What of an option is scored by log-likelihood.")
+    scoring: Literal["letter", "text", "head"] = Field(
+        "letter",
+        description="multiple_choice: what of an option is scored by log-likelihood; head: a fine-tuned encoder with a "
+        "fresh head scores each option as read with the prompt.",
+    )
     separator: str = Field("\n\n", description="Text between demonstrations and question.")
     preamble: str = Field("", description="Text before the first demonstration.")
     demonstration_split: str = "train"
@@ -254,7 +269,23 @@ class Task(Strict):
             raise ValueError("kind translation takes one `text` column and two `languages` or none")
         if self.kind == "regression" and self.training and self.training.label_smoothing:
             raise ValueError("training.label_smoothing: kind regression has no classes to spread probability over")
+        if self.scoring == "head" and any(variant.shots for variant in self.variants.values()):
+            raise ValueError("scoring head takes no demonstrations (`shots` of a variant)")
+        if self.scoring == "head" and self.training and self.training.batch_tokens:
+            raise ValueError("scoring head takes `training.batch_size`, not batch_tokens")
+        if self.blank and (self.scoring != "head" or self.option):
+            raise ValueError("`blank` goes with scoring head and without `option`: the options fill the prompt")
         return self
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the answers come from a head with fresh weights: nothing to evaluate before a fine-tuning."""
+        return self.kind in ("classification", "regression") or self.picks_by_head
+
+    @property
+    def picks_by_head(self) -> bool:
+        """Whether a head scores each option of a question."""
+        return self.kind == "multiple_choice" and self.scoring == "head"
 
     def for_stage(self, stage: Literal["train", "evaluate"]) -> Task:
         """This task with each key that the stage does not read at its default: editing those reruns nothing."""

@@ -319,5 +319,5 @@ def _problems(experiment: Experiment, settings: Settings, catalog: Catalog) -> I
         task = catalog.tasks.get(name)
         if task and trained and task.training is None:
             yield f"tasks: {name!r} cannot be fine-tuned (no `training` in the catalog); transfers: {trained}"
-        if task and not trained and task.kind in ("classification", "regression"):
-            yield f"tasks: {name!r} is of kind {task.kind} and needs fine-tuning; transfers: none"
+        if task and not trained and task.has_head:
+            yield f"tasks: {name!r} is of kind {task.kind}, answers by a head and needs fine-tuning; transfers: none"

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMultipleChoice,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -68,7 +69,7 @@ def load_model(
     seed: int = 0,
     weights: Path | None = None,
 ) -> transformers.PreTrainedModel:
-    """Load a model for a task: a sequence classifier with a fresh head, an encoder-decoder or a causal language model.
+    """Load a model for a task: an encoder with a fresh head, an encoder-decoder or a causal language model.
 
     Args:
         folder: with config.json and *.safetensors.
@@ -82,8 +83,12 @@ def load_model(
     dtype = getattr(torch, model.dtype)
     auto = AutoModelForSequenceClassification if task.kind in LABELLED else AutoModelForCausalLM
     auto = AutoModelForSeq2SeqLM if task.kind == "translation" else auto
+    auto = AutoModelForMultipleChoice if task.picks_by_head else auto
     if type(config) not in auto._model_mapping:
-        raise DataError(f"{folder}: {config.model_type}: transformers has no model of it for tasks of kind {task.kind}")
+        by = f" and scoring {task.scoring}" if task.kind == "multiple_choice" else ""
+        raise DataError(
+            f"{folder}: {config.model_type}: transformers has no model of it for tasks of kind {task.kind}{by}"
+        )
     torch.manual_seed(seed)
     if weights is not None:
         loaded = auto.from_config(config, dtype=dtype, trust_remote_code=False)
@@ -104,6 +109,8 @@ def task_config(
     if task.kind in LABELLED:
         config.num_labels = task.n_classes if task.kind == "classification" else 1
         config.problem_type = "regression" if task.kind == "regression" else "single_label_classification"
+    if task.picks_by_head:
+        config.num_labels = 1  # a score per option
     if task.training and task.training.dropout is not None:
         names = [name for name in DROPOUTS if hasattr(config, name)]
         if not names:

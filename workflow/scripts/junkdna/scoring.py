@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from junkdna import metrics, tasks, translation
 from junkdna.catalog import METRICS, Task, Variant
-from junkdna.models import LABELLED, max_tokens
+from junkdna.models import max_tokens
 from junkdna.tasks import Question
 from junkdna.training import encode, pad_right
 
@@ -77,10 +77,14 @@ def predict(
         return _perplexity(model, tokenizer, task, folder)
     questions = tasks.questions(folder, task, variant, partial(first_tokens, tokenizer))
     frame = pd.DataFrame({"id": [question.id for question in questions]})
-    if task.kind in LABELLED:
+    if task.has_head:
         length = input_length(task, max_tokens(model.config, tokenizer))
-        logits = label_logits(model, encode(questions, tokenizer, length), tokenizer.pad_token_id)
-        return _labelled(frame, task, questions, logits)
+        read = tasks.per_option(questions) if task.picks_by_head else questions
+        logits = label_logits(model, encode(read, tokenizer, length), tokenizer.pad_token_id, task.picks_by_head)
+        if not task.picks_by_head:
+            return _labelled(frame, task, questions, logits)
+        ends = np.cumsum([len(question.options) for question in questions])
+        return _chosen(frame, questions, np.split(logits[:, 0], ends[:-1]))
     if task.kind == "translation":
         return _translated(model, tokenizer, task, frame, questions)
     if task.kind == "multiple_choice":
@@ -155,12 +159,13 @@ def batches(lengths: Sequence[int], equal: bool = False) -> Iterator[list[int]]:
 
 
 @torch.no_grad()
-def label_logits(model: PreTrainedModel, sequences: list[list[int]], pad: int) -> np.ndarray:
-    """Logits of texts to classify, float64 of shape (texts, labels)."""
+def label_logits(model: PreTrainedModel, sequences: list[list[int]], pad: int, options: bool = False) -> np.ndarray:
+    """Logits of texts to classify, float64 of shape (texts, labels); of options: each as if it were the only one."""
     found = np.empty((len(sequences), model.config.num_labels))
     for batch in _progress(batches([len(s) for s in sequences]), "classify"):
         inputs = pad_right([sequences[i] for i in batch], pad)
-        logits = model(**{key: tensor.to(model.device) for key, tensor in inputs.items()}).logits
+        inputs = {key: (tensor[:, None] if options else tensor).to(model.device) for key, tensor in inputs.items()}
+        logits = model(**inputs).logits
         found[batch] = logits.float().cpu().numpy()
     return found
 

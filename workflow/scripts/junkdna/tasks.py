@@ -39,7 +39,8 @@ class Question:
         id: the same in every variant of the question, and unique within one.
         texts: what the model reads: the prompt, the text to translate, or the one or two texts to classify.
         answers: generation: accepted answers, the target first; translation: the reference.
-        options: multiple_choice: continuations of the prompt, in order; shown: their texts for people.
+        options: multiple_choice: continuations of the prompt, in order; scoring head: the last text that the head reads
+            for each, after `texts`. shown: their texts for people.
         target: class, index of the right option, or value; None for generation.
     """
 
@@ -79,7 +80,12 @@ def training_questions(folder: Path, task: Task, fraction: float) -> list[Questi
     """
     rows = list(itertools.islice(_rows(folder, task, task.train_split, where=False), task.train_limit))
     rows = rows[: max(1, round(fraction * len(rows)))]
-    return [_labelled(task, name, row, folder) for name, row in rows]
+    return [_example(task, Variant(), name, row, folder, None) for name, row in rows]
+
+
+def per_option(questions: list[Question]) -> list[Question]:
+    """One question for each option of each, with the texts that the head reads."""
+    return [Question(question.id, (*question.texts, option)) for question in questions for option in question.options]
 
 
 def questions(folder: Path, task: Task, variant: Variant, cut: Cut | None = None) -> list[Question]:
@@ -98,8 +104,8 @@ def questions(folder: Path, task: Task, variant: Variant, cut: Cut | None = None
     rows = [row for row in rows if row[0] in kept]
     if not rows:
         raise DataError(f"{folder}: {task.evaluate_split} of {', '.join(task.configs)}: no row with {variant.where}")
-    if task.kind in ("classification", "regression", "translation"):
-        return [_labelled(task, name, row, folder) for name, row in rows]
+    if task.has_head or task.kind == "translation":
+        return [_example(task, variant, name, row, folder, cut) for name, row in rows]
     shots: dict[str, list[tuple[str, Row]]] = {}
     if variant.shots:
         for config in task.configs:
@@ -131,6 +137,8 @@ def _draw(seed: int, name: str) -> bytes:
 
 
 def _files(folder: Path, config: str, split: str) -> list[Path]:
+    if config == "default" and not (folder / config).is_dir() and (folder / "data").is_dir():
+        config = "data"  # where the hub keeps the files of a data set that has one configuration
     files = sorted((folder / config).glob(f"{split}-*-of-*.parquet"))
     if files:
         return files
@@ -146,8 +154,8 @@ def _columns(task: Task, where: bool) -> list[str]:
     wanted = [*task.text, *task.aliases]
     if task.kind != "perplexity":
         wanted.append(task.target)
-    if task.choices:
-        wanted.append(task.choices)
+    for columns in (task.choices, task.labels if isinstance(task.labels, str) else None):
+        wanted += [columns] if isinstance(columns, str) else columns or []
     prompts = {task.prompt, *(variant.prompt for variant in task.variants.values())} - {None}
     for field in {field for prompt in prompts for field in fields(prompt)}:
         wanted += task.fields.get(field, [field])
@@ -220,6 +228,20 @@ def _unique(rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
         yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), row
 
 
+def _example(task: Task, variant: Variant, name: str, row: Row, folder: Path, cut: Cut | None) -> Question:
+    if not task.picks_by_head:
+        return _labelled(task, name, row, folder)
+    (choices, right), text = _options(task, variant, name, row), _prompt(task, variant, row, cut)
+    if task.blank is None:
+        texts, template = (text,), task.option or "{choice}"
+        options = [template.format(letter=LETTERS[i], choice=choice) for i, choice in enumerate(choices)]
+    else:
+        if text.count(task.blank) != 1:
+            raise DataError(f"row {name}: {text!r}: {task.blank!r} is expected once, where the options go")
+        texts, options = (), [text.replace(task.blank, choice) for choice in choices]
+    return Question(name, texts, options=tuple(options), shown=tuple(choices), target=float(right))
+
+
 def _labelled(task: Task, name: str, row: Row, folder: Path) -> Question:
     target, texts = value(row, task.target), tuple(str(value(row, column)) for column in task.text)
     if task.kind == "translation":
@@ -260,8 +282,7 @@ def _asked(
 
 def _single(task: Task, variant: Variant, name: str, row: Row, cut: Cut | None) -> tuple[str, str, dict[str, Any]]:
     """One question without demonstrations: its prompt, its answer as a demonstration shows it, and the rest."""
-    template = variant.prompt or task.prompt or ""
-    text = template.format(**{field: _field(task, variant, field, row, cut) for field in fields(template)})
+    text = _prompt(task, variant, row, cut)
     if task.kind == "generation":
         answers = [str(value(row, task.target))]
         for column in task.aliases:
@@ -278,6 +299,11 @@ def _single(task: Task, variant: Variant, name: str, row: Row, cut: Cut | None) 
     return text + task.cue, labels[right], rest
 
 
+def _prompt(task: Task, variant: Variant, row: Row, cut: Cut | None) -> str:
+    template = variant.prompt or task.prompt or ""
+    return template.format(**{field: _field(task, variant, field, row, cut) for field in fields(template)})
+
+
 def _field(task: Task, variant: Variant, field: str, row: Row, cut: Cut | None) -> str:
     found = []
     for column in task.fields.get(field, [field]):
@@ -292,9 +318,10 @@ def _field(task: Task, variant: Variant, field: str, row: Row, cut: Cut | None) 
 
 def _options(task: Task, variant: Variant, name: str, row: Row) -> tuple[list[str], int]:
     """The options kept, in order, and the index of the right one. Fewer options are a subset of more."""
-    choices, right = [str(choice) for choice in value(row, task.choices or "")], value(row, task.target)
-    if not isinstance(right, int) or not 0 <= right < len(choices) <= len(LETTERS):
-        raise DataError(f"row {name}: {task.target}: {right!r}: an index of the {len(choices)} options is expected")
+    columns = task.choices or []
+    found = value(row, columns) if isinstance(columns, str) else [value(row, column) for column in columns]
+    choices = [str(choice) for choice in found]
+    right = _right(task, name, row, len(choices))
     if variant.n_options is None:
         return choices, right
     if variant.n_options > len(choices):
@@ -303,3 +330,18 @@ def _options(task: Task, variant: Variant, name: str, row: Row) -> tuple[list[st
     drawn = sorted(distractors, key=lambda i: _draw(SAMPLE_SEED, f"{name}/{i}"))[: variant.n_options - 1]
     kept = sorted([right, *drawn])
     return [choices[i] for i in kept], kept.index(right)
+
+
+def _right(task: Task, name: str, row: Row, count: int) -> int:
+    """The index of the right one of ``count`` options."""
+    right = value(row, task.target)
+    if task.labels is None:
+        index, allowed = right, f"an index of the {count} options"
+    else:
+        labels = value(row, task.labels) if isinstance(task.labels, str) else task.labels
+        names = [str(label) for label in labels]
+        index = names.index(str(right)) if str(right) in names else None
+        allowed = f"one of {', '.join(names[:count])}"
+    if not isinstance(index, int) or not 0 <= index < count <= len(LETTERS):
+        raise DataError(f"row {name}: {task.target}: {right!r}: {allowed} is expected")
+    return index

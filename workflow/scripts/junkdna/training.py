@@ -29,7 +29,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from junkdna.catalog import Task
 from junkdna.files import DataError
 from junkdna.models import LABELLED, matched, max_tokens
-from junkdna.tasks import Question
+from junkdna.tasks import Question, per_option
 from junkdna.translation import encode_pairs
 
 log = logging.getLogger(__name__)
@@ -51,13 +51,18 @@ class Outcome:
 
 
 class Collator:
-    """Pads a batch on the right to its longest example."""
+    """Pads a batch on the right to its longest example; options of a question become a second axis."""
 
     def __init__(self, pad: int, dtype: torch.dtype) -> None:
         self.pad, self.dtype = pad, dtype
 
     def __call__(self, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        inputs = pad_right([example["input_ids"] for example in batch], self.pad)
+        read = [example["input_ids"] for example in batch]
+        if isinstance(read[0][0], list):
+            inputs = pad_right([ids for options in read for ids in options], self.pad)
+            inputs = {key: tensor.unflatten(0, (len(read), -1)) for key, tensor in inputs.items()}
+        else:
+            inputs = pad_right(read, self.pad)
         return {**inputs, "labels": torch.tensor([example["label"] for example in batch], dtype=self.dtype)}
 
 
@@ -94,6 +99,19 @@ def encode(questions: list[Question], tokenizer: PreTrainedTokenizerBase, length
     return tokenizer(*pairs, truncation=True, max_length=length)["input_ids"]
 
 
+def encode_options(questions: list[Question], tokenizer: PreTrainedTokenizerBase, length: int) -> list[list[list[int]]]:
+    """Token ids of each option of each question, as :func:`encode`.
+
+    Raises:
+        DataError: the questions differ in their number of options, which a batch cannot hold.
+    """
+    counts = sorted({len(question.options) for question in questions})
+    if len(counts) > 1:
+        raise DataError(f"training questions with {' and '.join(map(str, counts))} options: one number is expected")
+    ids = encode(per_option(questions), tokenizer, length)
+    return [ids[i : i + counts[0]] for i in range(0, len(ids), counts[0])]
+
+
 def fine_tune(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -118,8 +136,8 @@ def fine_tune(
         AssertionError: the weights after training are not what the transfer mode promises.
     """
     training = task.training
-    if training is None or task.kind not in (*LABELLED, "translation"):
-        kinds = ", ".join((*LABELLED, "translation"))
+    if training is None or not (task.has_head or task.kind == "translation"):
+        kinds = f"{', '.join((*LABELLED, 'translation'))}, or multiple_choice with scoring head"
         raise DataError(f"task of kind {task.kind}: cannot be fine-tuned; give it `training`, and a kind of {kinds}")
     if (masks is None) != (transfer == "dense"):
         raise DataError(f"transfer {transfer!r}: {'needs a' if masks is None else 'takes no'} compressed state")
@@ -167,10 +185,11 @@ def prepare(
     if task.kind == "translation":
         texts = [q.texts[0] for q in questions], [q.answers[0] for q in questions]
         return encode_pairs(tokenizer, task, *texts, length), PairCollator(tokenizer.pad_token_id, model)
+    read = encode_options if task.picks_by_head else encode
     number, dtype = (float, torch.float32) if task.kind == "regression" else (int, torch.long)
     data = [
         {"input_ids": ids, "label": number(q.target)}
-        for ids, q in zip(encode(questions, tokenizer, length), questions, strict=True)
+        for ids, q in zip(read(questions, tokenizer, length), questions, strict=True)
     ]
     return data, Collator(tokenizer.pad_token_id, dtype)
 
