@@ -29,6 +29,7 @@ localrules:
     plan,
     score_difficulty,
     aggregate,
+    against_reported,
     plot,
     status,
 
@@ -40,6 +41,8 @@ rule all_figures:
         expand("<results>/figures/{name}.{format}", name=EXPERIMENTS, format=SETTINGS.figure_formats),
         expand("<results>/tables/{name}.{format}", name=EXPERIMENTS, format=["csv", "md", "tex"]),
         "<results>/difficulty/difficulty.csv",
+        # Only where there is something to compare: an empty table would look like a comparison that failed.
+        ["<results>/tables/against_reported.csv"] if REPORTED else [],
         # Named here so that a deleted one is made again though the tables exist.
         cells_files(EVALUATED.values(), "metrics.json"),
         cells_files(EVALUATED.values(), "predictions.parquet"),

@@ -129,6 +129,7 @@ def options_plan(root: Path, levels: tuple[str, ...] = ("0.50", "0.70"), **chang
     ]
     return {
         "experiment": experiment | changes,
+        "reported": [],
         "tasks": {"options": task},
         "models": {"small": {"untrained_twin_of": None}, "small-untrained": {"untrained_twin_of": "small"}},
         "methods": {"magnitude": {"label": "Magnitude"}},

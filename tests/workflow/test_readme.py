@@ -18,7 +18,14 @@ def test_rule_graph(fresh: Project) -> None:
     for line in re.search(r"```mermaid\n.*?\n(.*?)```", README, re.DOTALL)[1].splitlines():
         stages = [{rule.strip() for rule in stage.split("&")} for stage in line.split("-->")]
         drawn |= {(a, b) for left, right in itertools.pairwise(stages) for a in left for b in right}
-    fresh.experiment(TRAINED, methods={"wanda": ["0.50"]}, transfers=["sparse", "zero_shot"], series=[{"label": "all"}])
+    fresh.experiment(
+        TRAINED,
+        methods={"wanda": ["0.50"]},
+        transfers=["sparse", "zero_shot"],
+        reported=True,
+        panels=[{"label": "Lexical", "reported": {"figure": "Task_1", "panel": "SST-2"}}],
+        series=[{"label": "all", "reported": {"series": "50% data"}}],
+    )
     text = fresh.snakemake("--rulegraph", "mermaid-js", "all_figures").stdout
     names = dict(re.findall(r"(id\d+)\[(\w+)\]", text))
     edges = {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", text)}

@@ -38,6 +38,7 @@ TRAINED = {cell.state for cell in EVALUATED.values() if cell.trained and cell.tr
 # Fine-tuned first and compressed then, by the path of the state.
 TUNED = {cell.state for cell in EVALUATED.values() if cell.transfer == "zero_shot"}
 COMPRESSED = {cell.compression for cell in EVALUATED.values() if cell.compressed and cell.transfer != "zero_shot"}
+REPORTED = [name for name, experiment in EXPERIMENTS.items() if experiment.reported]
 # Methods that compress at all levels in one sweep, as they are named in paths, to these levels.
 SWEEPS = {}
 for model, method, level in sorted(path.split("/") for path in COMPRESSED):

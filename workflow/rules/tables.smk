@@ -83,3 +83,31 @@ rule aggregate:
             --latex {output.latex:q} \
             2>{log:q}
         """
+
+
+# Their outputs look alike to Snakemake: {experiment}.csv would match it too.
+ruleorder: against_reported > aggregate
+
+
+rule against_reported:
+    """Put the reported values beside ours. Without an experiment that has them, the table is a header."""
+    input:
+        plans=expand("<results>/plans/{name}.json", name=REPORTED),
+        tables=expand("<results>/tables/{name}.csv", name=REPORTED),
+    output:
+        table="<results>/tables/against_reported.csv",
+    log:
+        "<results>/logs/tables/against_reported.log",
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("against_reported.py"),
+        code=code_of("against_reported.py"),
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --plans {input.plans:q} \
+            --tables {input.tables:q} \
+            --output {output.table:q} \
+            2>{log:q}
+        """

@@ -18,6 +18,8 @@ from pydantic import BaseModel, Field, ValidationError
 from junkdna import code, levels
 from junkdna.catalog import TRANSFERS, Builtin, CalibrationData, Catalog, FractionText, LevelText, Method, Name, Strict
 from junkdna.files import DataError
+from junkdna.reported import KEYS as REPORTED_KEYS
+from junkdna.reported import problems as reported_problems
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -34,6 +36,9 @@ class Selection(Strict):
 
     label: str
     where: dict[Literal["model", "task", "variant", "fraction", "transfer", "method"], str | list[str]] = {}
+    reported: dict[Literal[REPORTED_KEYS], str | list[str]] = Field(
+        {}, description="Values of resources/reported that belong here: those that panel and series both select."
+    )
 
 
 class Series(Selection):
@@ -68,6 +73,7 @@ class Experiment(Strict):
     ordered: bool = Field(True, description="The series of an axis go from easy to hard.")
     series_title: str = Field("Difficulty", description="Title of the legend.")
     y: Literal["percent_of_dense", "value"] = Field("percent_of_dense", description="What the figure draws.")
+    reported: bool = Field(False, description="Draw the reported values too, and compare with them.")
 
 
 class Settings(Strict):
@@ -288,6 +294,7 @@ def _levels(given: list[str] | str, settings: Settings) -> list[str]:
 
 
 def _problems(experiment: Experiment, settings: Settings, catalog: Catalog) -> Iterable[str]:
+    yield from reported_problems(experiment.model_dump())
     for key, section, names in (
         ("models", catalog.models, experiment.models),
         ("controls", catalog.models, experiment.controls),

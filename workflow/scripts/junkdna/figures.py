@@ -2,7 +2,7 @@
 
 Columns are panels and rows are kinds of level (share removed, N:M, magnitude band, bits), as in the paper; where each
 panel has one kind only, one row holds them all.
-Colour is the series. Equal data give equal bytes.
+Colour is the series. Values reported by the paper are hollow markers. Equal data give equal bytes.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ REFERENCES = {
     "control": ((0, (6, 3)), "Untrained control"),
     "chance": (":", "Chance"),
 }
+HOLLOW = {"markersize": 5.5, "markerfacecolor": "none", "markeredgewidth": 0.9}
 # Percent. Reference values of the series this close share one grey line, their mean, in a band.
 TOGETHER = 5.0
 X_LABELS = {
@@ -77,12 +78,13 @@ def draw(plan: dict[str, Any], table: pd.DataFrame) -> Figure:
     found = curves(experiment, table)
     mixed = (found.groupby("panel")["kind"].nunique() > 1).any()
     rows = [[kind] for kind in KINDS if kind in set(found["kind"])] if mixed else [KINDS]
+    reported = pd.DataFrame(plan["reported"], columns=["panel", "series", "kind", "level", "value", "uncertainty"])
     panels = [panel["label"] for panel in experiment["panels"]]
     with sns.axes_style("whitegrid"), mpl.rc_context(THEME):
         width = 4.6 if "band" in set(found["kind"]) and len(panels) == 1 else max(2.2, min(3.4, 10 / len(panels)))
         styles = _styles(plan, found)
         # The legend has to fit too: its lines are the series, the methods, the references and their headings.
-        lines = len(experiment["series"]) + len({label for _, label in styles.values()}) + 8
+        lines = len(experiment["series"]) + len({label for _, label in styles.values()}) + 8 + bool(len(reported))
         lines += 2 * (len(difficulty_axes(experiment)) - 1)
         height = max(2.5 * len(rows) + 0.5, 0.19 * lines)
         figure = Figure(figsize=(width * len(panels) + 2.1, height), layout="constrained")
@@ -93,11 +95,12 @@ def draw(plan: dict[str, Any], table: pd.DataFrame) -> Figure:
             if here.empty:
                 grid[row, column].set_axis_off()
             else:
-                _draw_axes(grid[row, column], experiment, table, here, styles)
+                theirs = reported[(reported["panel"] == panel) & (reported["kind"] == here["kind"].iloc[0])]
+                _draw_axes(grid[row, column], experiment, table, here, styles, theirs)
         _label(grid, panels, experiment, found)
-        _limit(grid, experiment, found)
+        _limit(grid, experiment, found, reported)
         figure.suptitle(experiment["title"], fontweight="bold", fontsize=10.5)
-        _legend(figure, experiment, table, styles)
+        _legend(figure, plan, table, styles)
     return figure
 
 
@@ -148,9 +151,10 @@ def _draw_axes(
     table: pd.DataFrame,
     here: pd.DataFrame,
     styles: dict[tuple[str, ...], Any],
+    reported: pd.DataFrame,
 ) -> None:
     kind = here["kind"].iloc[0]
-    levels = sorted(set(here["level"]), key=level_rank)
+    levels = sorted({*here["level"], *reported["level"]}, key=level_rank)
     start = [] if kind == "band" else ["dense"]
     positions = {level: i for i, level in enumerate([*start, *levels])}
     if kind == "sparsity":
@@ -161,6 +165,9 @@ def _draw_axes(
     span = max(positions.values()) - min(positions.values()) or 1.0
     step = 0.012 * span
     for number, (label, colour) in enumerate(colours.items()):
+        shift, marker = (number - (len(colours) - 1) / 2) * step, MARKERS[number % len(MARKERS)]
+        if len(theirs := reported[reported["series"] == label]):
+            _draw_reported(axes, theirs["level"].map(positions) + shift + step / 2, theirs, colour, marker)
         for key, curve in here[here["series"] == label].groupby(CURVE, sort=False):
             dense = references(experiment, table, panel, label)
             dense = dense[(dense["control"] == 0) & (dense["model"] == key[0])].assign(level="dense")
@@ -168,9 +175,8 @@ def _draw_axes(
             x = points["level"].map(positions).to_numpy(dtype=float)
             y, low, high = (points[column].to_numpy(dtype=float) for column in _drawn(experiment))
             # Side by side, or the bars of one level hide each other; at the dense model all are one point.
-            x = np.where(points["level"] == "dense", x, x + (number - (len(colours) - 1) / 2) * step)
+            x = np.where(points["level"] == "dense", x, x + shift)
             axes.vlines(x, low, high, color=colour, linewidth=1.1, alpha=0.75, zorder=2)
-            marker = MARKERS[number % len(MARKERS)]
             axes.plot(
                 x,
                 y,
@@ -188,6 +194,13 @@ def _draw_axes(
     else:
         shown = [level_label(level).removesuffix(" %") for level in positions]
         axes.set_xticks(list(positions.values()), shown, rotation=45 if kind == "band" else 0)
+
+
+def _draw_reported(axes: Axes, x: pd.Series, reported: pd.DataFrame, colour: Any, marker: str) -> None:
+    """Hollow markers with the uncertainty of the reading; no line, for those tell methods apart."""
+    low, high = reported["value"] - reported["uncertainty"], reported["value"] + reported["uncertainty"]
+    axes.vlines(x, low, high, color=colour, linewidth=0.9, zorder=4)
+    axes.plot(x, reported["value"], linestyle="none", marker=marker, markeredgecolor=colour, **HOLLOW, zorder=4)
 
 
 def _drawn(experiment: dict[str, Any]) -> tuple[str, str, str]:
@@ -234,12 +247,12 @@ def _label(grid: np.ndarray, panels: list[str], experiment: dict[str, Any], foun
     sns.despine(fig=grid[0, 0].figure)
 
 
-def _limit(grid: np.ndarray, experiment: dict[str, Any], found: pd.DataFrame) -> None:
-    """Show every point and 0; intervals too, unless they reach far beyond the dense model or below 0."""
+def _limit(grid: np.ndarray, experiment: dict[str, Any], found: pd.DataFrame, reported: pd.DataFrame) -> None:
+    """Show 0 and every point, ours and reported; intervals too, unless they reach far beyond the dense model or 0."""
     top = 100.0 if experiment["y"] == "percent_of_dense" else found["value"].max() or 1.0
     column, *intervals = _drawn(experiment)
     drawn = [*found[column].dropna(), *found[intervals].clip(-0.1 * top, 1.1 * top).to_numpy().ravel()]
-    drawn = [value for value in drawn if np.isfinite(value)]
+    drawn = [value for value in (*drawn, *reported["value"]) if np.isfinite(value)]
     lines = [line.get_ydata()[0] for axes in grid.flat for line in axes.lines if len(line.get_ydata()) == 2]
     values = [0.0, top, *drawn, *(float(y) for y in lines if np.isfinite(y))]
     margin = 0.05 * (max(values) - min(values))
@@ -251,10 +264,9 @@ def _limit(grid: np.ndarray, experiment: dict[str, Any], found: pd.DataFrame) ->
     grid[0, 0].yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
 
 
-def _legend(
-    figure: Figure, experiment: dict[str, Any], table: pd.DataFrame, styles: dict[tuple[str, ...], Any]
-) -> None:
-    """One legend right of the axes: series, line styles of methods where several, reference lines."""
+def _legend(figure: Figure, plan: dict[str, Any], table: pd.DataFrame, styles: dict[tuple[str, ...], Any]) -> None:
+    """One legend right of the axes: series, line styles of methods where several, reference lines, reported values."""
+    experiment = plan["experiment"]
     handles, colours = [], _colours(experiment)
     markers = dict(zip(colours, itertools.cycle(MARKERS), strict=False))
     for title, labels in difficulty_axes(experiment).items():
@@ -272,6 +284,9 @@ def _legend(
     for name, (style, label) in REFERENCES.items():
         if name in present:
             handles.append(Line2D([], [], color="0.25", linestyle=style, linewidth=1.0, label=label))
+    if plan["reported"]:
+        marker = {"marker": "o", "markeredgecolor": "0.25", **HOLLOW}
+        handles.append(Line2D([], [], linestyle="none", label="Reported by the paper", **marker))
     figure.legend(handles=handles, loc="outside right upper", frameon=False, handlelength=2.6, labelspacing=0.45)
 
 

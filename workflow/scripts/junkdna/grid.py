@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from junkdna import levels
+from junkdna import levels, reported
 from junkdna.catalog import Catalog
 from junkdna.config import ConfigError, Experiment
 
@@ -130,9 +130,11 @@ def plan(experiment: Experiment, cells: list[Cell], catalog: Catalog, results: s
     tasks = {name: catalog.tasks[name].model_dump(mode="json") for name in experiment.tasks}
     models = [*experiment.models, *experiment.controls]
     twin = {name: catalog.models[name].untrained_twin_of for name in models}
+    # Without what only the report shows: an edited caption must not redo the tables.
+    shown = experiment.model_dump(mode="json", exclude={"caption", "claims"})
     return {
-        # Without what only the report shows: an edited caption must not redo the tables.
-        "experiment": experiment.model_dump(mode="json", exclude={"caption", "claims"}),
+        "experiment": shown,
+        "reported": reported.matched(shown),
         "tasks": tasks,
         "models": {name: {"untrained_twin_of": twin[name]} for name in models},
         "methods": {name: {"label": catalog.methods[name].label} for name in experiment.methods},

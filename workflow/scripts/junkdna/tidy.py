@@ -27,6 +27,7 @@ NAMES = [
     "comparison",
     "interval",
     "informative",
+    "source",
 ]
 
 
@@ -37,7 +38,9 @@ def read_plan(path: Path) -> dict[str, Any]:
         DataError: it is not JSON or lacks a key.
     """
     plan = read_json(path)
-    missing = {"experiment", "tasks", "models", "methods", "cells"} - set(plan if isinstance(plan, dict) else {})
+    missing = {"experiment", "reported", "tasks", "models", "methods", "cells"} - set(
+        plan if isinstance(plan, dict) else {}
+    )
     if missing:
         raise DataError(f"{path}: not a plan: missing {', '.join(sorted(missing))}")
     return plan
