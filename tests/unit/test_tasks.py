@@ -58,6 +58,15 @@ def test_shots_are_prefixes_and_of_the_same_configuration(folder: Path) -> None:
         tasks.questions(folder, task, Variant(shots=13))
 
 
+def test_rows_without_an_id_may_have_the_number_of_a_demonstration(tmp_path: Path) -> None:
+    for split in ("train", "validation"):
+        rows = [{"question": f"{split}{i}", "choices": CHOICES, "answer": 0} for i in range(3)]
+        tiny.save_rows(tmp_path, "default", split, rows)
+    asked = tasks.questions(tmp_path, options(configs=["default"], separator=" | "), Variant(shots=3))
+    demonstrations = " | ".join(f"question : train{i} answer : w1" for i in range(3))
+    assert [q.texts[0] for q in asked] == [f"{demonstrations} | question : validation{i} answer :" for i in range(3)]
+
+
 def test_fewer_options_are_a_subset_that_keeps_the_answer_and_the_order(folder: Path) -> None:
     listed = options(option="{letter} : {choice}", cue="\nanswer :", scoring="letter")
     previous: dict[str, set[str]] = {}
@@ -108,7 +117,7 @@ def test_contexts_are_cut_by_characters_then_by_tokens(tmp_path: Path) -> None:
     assert asked(context_tokens=2) == ["w1 w2 ? w6", "w1 w2 ? w7"]
     assert asked(context_tokens=9) == asked() == ["w1 w2 w3 w4 ? w6", "w1 w2 w3 w4 ? w7"]
     assert asked(context_tokens=0, prompt="{question}") == ["w6", "w7"] and asked(context_tokens=0)[0] == " ? w6"
-    assert asked(context_tokens=1, shots=1)[0] == "w1 ? w7 w9 | w1 ? w6", "demonstrations are cut alike"
+    assert asked(context_tokens=1, shots=1)[0] == "w1 ? w6 w9 | w1 ? w6", "demonstrations are cut alike"
     with pytest.raises(ValueError, match=r"variants\.short\.context_tokens: its prompt has no \{context\}"):
         tiny.task("generation", variants={"short": {"context_tokens": 3}})
 

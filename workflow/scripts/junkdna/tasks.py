@@ -268,7 +268,9 @@ def _asked(
     folder: Path,
     cut: Cut | None,
 ) -> Question:
-    others = [(other, shot) for other, shot in shots if other != name][: variant.shots]
+    # Rows without an id are numbered within their split: equal names in two splits are no equal rows.
+    same = task.demonstration_split == task.evaluate_split
+    others = [(other, shot) for other, shot in shots if not (same and other == name)][: variant.shots]
     if len(others) < variant.shots:
         raise DataError(
             f"{folder}/{row['__config']}: {task.demonstration_split} has {len(others)} demonstrations, "
