@@ -108,6 +108,7 @@ def test_true_difficulties_are_those_of_the_recipe() -> None:
             found |= {f"{name}/{v}": variant.true_difficulty for v, variant in task.variants.items()}
     renamed = {"closed_book_head": "closed_book/head", "closed_book_tail": "closed_book/tail"}
     renamed |= {f"open_book_{n}": f"open_book/facts_{n}" for n in (1, 2, 4)}
+    renamed |= {f"evidence_{n}": f"evidence/tokens_{n}" for n in (32, 24, 16, 8, 0)}
     renamed |= {f"options_{n}": f"options/options_{n}" for n in (2, 4, 8)}
     renamed |= {f"shots_{n}": f"k_shot/shots_{n}" for n in range(6)}
     expected = {renamed.get(key, key): value for key, value in recipe.items()}

@@ -35,7 +35,7 @@ def micro_recipe(organism: str) -> dict:
     """A world of 20 people and a narrow model, so that a few hundred steps show learning."""
     recipe = yaml.safe_load((ORGANISMS / "recipe.yaml").read_text())
     recipe["world"] = {"people": 20, "zipf_exponent": 0.9, "head": 10, "tail": 10}
-    recipe["datasets"] |= {"open_book": 20, "multiple_choice": 40, "demonstrations": 5, "k_shot": 10}
+    recipe["datasets"] |= {"open_book": 20, "evidence": 40, "multiple_choice": 40, "demonstrations": 5, "k_shot": 10}
     recipe["datasets"] |= {"train": 40, "agreement_train": 40, "verification_train": 40, "validation": 20}
     part = recipe["organisms"][organism]
     part["architecture"] |= {"hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 96}

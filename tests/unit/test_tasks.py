@@ -84,6 +84,14 @@ def test_fewer_options_are_a_subset_that_keeps_the_answer_and_the_order(folder: 
         tasks.questions(folder, listed, Variant(n_options=7))
 
 
+def test_a_question_with_options_can_be_answered_freely(folder: Path) -> None:
+    free = tiny.task("generation", configs=["law"], choices="choices")
+    chosen, asked = (tasks.questions(folder, task, Variant()) for task in (options(configs=["law"]), free))
+    assert [q.texts for q in asked] == [q.texts for q in chosen] and [q.id for q in asked] == [q.id for q in chosen]
+    assert [q.answers for q in asked] == [(q.shown[int(q.target)],) for q in chosen]
+    assert not any(q.options for q in asked)
+
+
 def test_nested_columns_and_repeated_ids(tmp_path: Path) -> None:
     pages = [{"text": "page {one}", "n": 1}, {"text": "page two", "n": 2}]
     row = {"question_id": "q1", "question": "w1", "pages": pages, "answer": {"value": "w2", "aliases": ["w3", "w2"]}}

@@ -22,7 +22,7 @@ from junkdna.world.tokenizer import make_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "resources" / "organisms" / "recipe.yaml"
-DECODER = ["closed_book", "open_book", "multiple_choice", *(f"k_shot_{name}" for name in words.ATTRIBUTES)]
+DECODER = ["closed_book", "open_book", "evidence", "multiple_choice", *(f"k_shot_{name}" for name in words.ATTRIBUTES)]
 CORPORA = [f"corpus_{name}" for name in yaml.safe_load(RECIPE.read_text())["organisms"]]
 GENERALISING = [
     "lexical",
@@ -162,8 +162,30 @@ def test_open_book_contradicts_memory_and_answers_once(folder: Path, world, reci
     assert frame.groupby("id")["answer"].nunique().eq(1).all()
 
 
+def test_evidence_tells_all_of_the_asked_person_and_is_the_rarer_the_shorter(folder: Path, world, recipe) -> None:
+    frame = read(folder, "evidence")
+    assert frame["id"].is_unique and len(frame) == recipe.datasets.evidence
+    for row in frame.itertuples():
+        person, attribute = row.id.split("-")
+        assert row.answer == world.values[person, attribute] and person in row.question.split()
+        told = {
+            name: [s for s in row.context.split(" .") if s.strip() in _statements(world, person, name)]
+            for name in words.ATTRIBUTES
+        }
+        assert all(len(found) == 1 for found in told.values())
+    contexts = frame["context"].str.split()
+    assert contexts.map(len).max() <= 32
+    for n in (32, 24, 16, 8, 0):
+        kept = [row.answer in context[:n] for row, context in zip(frame.itertuples(), contexts, strict=True)]
+        assert recipe.true_difficulty[f"evidence_{n}"] == pytest.approx(1 - sum(kept) / len(kept), abs=0.005)
+
+
+def _statements(world, person: str, attribute: str) -> list[str]:
+    return [t.format(person=person, value=world.values[person, attribute]) for t in words.STATEMENTS[attribute]]
+
+
 def test_options_hold_the_fact_once(folder: Path, world) -> None:
-    for config in DECODER[2:]:
+    for config in DECODER[3:]:
         frame = read(folder, config)
         for row in frame.itertuples():
             person, attribute = row.id.split("-")
@@ -177,7 +199,7 @@ def test_options_hold_the_fact_once(folder: Path, world) -> None:
 
 
 def test_demonstrations_are_about_others(folder: Path) -> None:
-    for config in DECODER[3:]:
+    for config in DECODER[4:]:
         assert not set(read(folder, config, "train")["id"]) & set(read(folder, config)["id"])
 
 

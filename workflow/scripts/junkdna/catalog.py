@@ -215,7 +215,8 @@ class Task(Strict):
         "13a", description="translation: sacrebleu's tokenizer for BLEU."
     )
     choices: str | list[str] | None = Field(
-        None, description="multiple_choice: column with the list of options, or one column for each."
+        None,
+        description="Column with the list of options, or one column for each; generation: the answer is one of them.",
     )
     labels: str | list[str] | None = Field(
         None,

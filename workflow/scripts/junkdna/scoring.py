@@ -309,8 +309,10 @@ def _perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task
 
 def first_tokens(tokenizer: PreTrainedTokenizerBase, text: str, n: int) -> str:
     """The text up to the end of its ``n``-th token, special tokens not counted; all of it if it has fewer."""
+    if n == 0:
+        return ""
     ends = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-    return text if n >= len(ends) else text[: ends[n - 1][1]] if n else ""
+    return text[: ends[n - 1][1]] if n < len(ends) else text
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:

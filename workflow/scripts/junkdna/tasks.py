@@ -285,13 +285,13 @@ def _asked(
 def _single(task: Task, variant: Variant, name: str, row: Row, cut: Cut | None) -> tuple[str, str, dict[str, Any]]:
     """One question without demonstrations: its prompt, its answer as a demonstration shows it, and the rest."""
     text = _prompt(task, variant, row, cut)
+    choices, right = _options(task, variant, name, row) if task.choices else ([str(value(row, task.target))], 0)
     if task.kind == "generation":
-        answers = [str(value(row, task.target))]
+        answers = [choices[right]]
         for column in task.aliases:
             found = value(row, column)
             answers += [str(alias) for alias in (found if isinstance(found, list) else [found])]
         return text, answers[0], {"answers": tuple(dict.fromkeys(answers))}
-    choices, right = _options(task, variant, name, row)
     if task.option:
         listed = (task.option.format(letter=LETTERS[i], choice=choice) for i, choice in enumerate(choices))
         text += "".join(f"\n{line}" for line in listed)

@@ -57,6 +57,7 @@ def make_datasets(recipe: Recipe) -> dict[str, Splits]:
     makers: dict[str, Maker] = {
         "closed_book": _closed_book,
         "open_book": _open_book,
+        "evidence": _evidence,
         "multiple_choice": _multiple_choice,
         **{f"k_shot_{name}": _k_shot(name) for name in words.ATTRIBUTES},
         "lexical": _sampled(_lexical, 2),
@@ -128,6 +129,27 @@ def _open_book(world: World, recipe: Recipe, rng: random.Random) -> Splits:
                     "n_facts": n_facts,
                 }
             )
+    return {"validation": rows}
+
+
+def _evidence(world: World, recipe: Recipe, rng: random.Random) -> Splits:
+    """Questions with the four true facts of their person as context, in random order: a beginning of it holds the
+    answer the less often, the shorter it is."""
+    asked = rng.sample(list(itertools.product(world.people, words.ATTRIBUTES)), recipe.datasets.evidence)
+    rows = []
+    for person, attribute in asked:
+        told = [facts.statement(name, person, world.values[person, name], rng) for name in words.ATTRIBUTES]
+        rng.shuffle(told)
+        value = world.values[person, attribute]
+        rows.append(
+            {
+                "id": f"{person}-{attribute}",
+                "question": facts.question(attribute, person, rng),
+                "context": " ".join(f"{fact} ." for fact in told),
+                "answer": value,
+                "aliases": [value],
+            }
+        )
     return {"validation": rows}
 
 

@@ -37,6 +37,7 @@ class DatasetsRecipe(Strict):
 
     open_book: int = Field(gt=0, description="Questions, each asked with every context length.")
     context_facts: list[Annotated[int, Field(ge=1, le=4)]] = Field(min_length=1, description="Context lengths.")
+    evidence: int = Field(gt=0, description="Questions with everything about their person as context.")
     multiple_choice: int = Field(gt=0)
     demonstrations: int = Field(gt=0, description="Rows of each k-shot training split.")
     k_shot: int = Field(gt=0, description="Questions of each k-shot configuration.")
