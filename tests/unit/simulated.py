@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from junkdna.files import write_json
+from junkdna.levels import parse
 from junkdna.metrics import METRICS
 
 # Share of an example's score that it has in every state: examples stay hard or easy across levels, as real
@@ -110,7 +111,8 @@ def options_plan(root: Path, levels: tuple[str, ...] = ("0.50", "0.70"), **chang
         "variants": variants,
     }
     states = [("small", "dense", "dense", "dense", 0.0), ("small-untrained", "dense", "dense", "dense", 0.0)]
-    states += [("small", "magnitude", level, "sparsity", float(level)) for level in levels]
+    parsed = [parse(level) for level in levels]
+    states += [("small", "magnitude", level.text, level.kind, float(level.sparsity)) for level in parsed]
     cells = [
         {
             **{

@@ -170,3 +170,39 @@ def test_unlike_sides_are_refused() -> None:
         estimate_retained(scores(right), scores(right, [f"x{i}" for i in range(10)]))
     with pytest.raises(DataError, match="seeds"):
         estimate_retained(scores({0: right, 1: right}), scores(right))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "seed_sd", "example_sd", "noise_sd"),
+    [(3, 0.1, 0.0, 1.0), (3, 0.0, 0.3, 1.0), (3, 0.1, 0.5, 1.0), (5, 0.05, 1.0, 0.5)],
+)
+def test_replicates_over_seeds_and_examples_cover_the_truth(
+    seeds: int, seed_sd: float, example_sd: float, noise_sd: float
+) -> None:
+    generator, sims, n = np.random.default_rng(12), 800, 200
+    drawn = np.apply_along_axis(np.bincount, 1, generator.integers(0, n, (500, n)), minlength=n) / n
+    covered = 0
+    for _ in range(sims):
+        effects = seed_sd * generator.standard_normal((seeds, 1)) + example_sd * generator.standard_normal(n)
+        scored = effects + noise_sd * generator.standard_normal((seeds, n))
+        low, high = np.quantile(statistics.both_ways(scored.mean(1), scored @ drawn.T), [0.025, 0.975])
+        covered += low <= 0 <= high
+    # 800 draws have a standard error of 0.8 points.
+    assert 0.93 <= covered / sims <= 0.97
+
+
+def test_replicates_over_seeds_alone_are_students_t() -> None:
+    values = np.array([1.0, 2.0, 4.0])
+    same = np.tile(values[:, None], 200_000)
+    expected = statistics.t_interval(values)
+    found = np.quantile(statistics.both_ways(values, same), [0.025, 0.975])
+    assert found == pytest.approx([expected.low, expected.high], rel=0.03)
+
+
+def test_replicates_of_means_are_those_of_the_metric() -> None:
+    generator = np.random.default_rng(13)
+    two = scores({seed: bernoulli(generator, 0.7) for seed in (0, 1)})
+    right = np.stack([frame["accuracy"] for frame in two.frames.values()])
+    alone = [Scores("task", METRICS["accuracy"], {None: frame}).replicates() for frame in two.frames.values()]
+    assert two.mean_replicates(right) == pytest.approx(np.stack(alone))
+    assert two.seed_replicates == pytest.approx(np.stack(alone))

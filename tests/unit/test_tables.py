@@ -31,6 +31,8 @@ def aggregated(root: Path, plan: dict[str, Any]) -> dict[str, bytes]:
         for option, name in (
             ("table", "t.csv"),
             ("contrasts", "t_contrasts.csv"),
+            ("curves", "t_curves.csv"),
+            ("against-dense", "t_against_dense.csv"),
             ("markdown", "t.md"),
             ("latex", "t.tex"),
         )
@@ -119,7 +121,8 @@ def test_same_input_gives_the_same_bytes_in_any_order(done: Path, tmp_path: Path
     plan = read_plan(done / "plan.json")
     again = aggregated(tmp_path, plan | {"cells": plan["cells"][::-1]})
     assert again["table"] == (done / "t.csv").read_bytes()
-    assert again["contrasts"] == (done / "t_contrasts.csv").read_bytes()
+    for option in ("contrasts", "curves", "against-dense"):
+        assert again[option] == (done / f"t_{option.replace('-', '_')}.csv").read_bytes()
     assert again["markdown"] == (done / "t.md").read_bytes()
     assert again["latex"] == (done / "t.tex").read_bytes()
 

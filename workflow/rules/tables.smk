@@ -62,6 +62,8 @@ rule aggregate:
     output:
         table="<results>/tables/{experiment}.csv",
         contrasts="<results>/tables/{experiment}_contrasts.csv",
+        curves="<results>/tables/{experiment}_curves.csv",
+        against_dense="<results>/tables/{experiment}_against_dense.csv",
         markdown="<results>/tables/{experiment}.md",
         latex="<results>/tables/{experiment}.tex",
     log:
@@ -79,6 +81,8 @@ rule aggregate:
             --plan {input.plan:q} \
             --table {output.table:q} \
             --contrasts {output.contrasts:q} \
+            --curves {output.curves:q} \
+            --against-dense {output.against_dense:q} \
             --markdown {output.markdown:q} \
             --latex {output.latex:q} \
             2>{log:q}

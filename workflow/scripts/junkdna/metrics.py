@@ -38,6 +38,7 @@ class Metric:
         columns: columns of the frame that it reads.
         plain: value of these columns, each of shape (n,).
         batched: values of these columns resampled, each of shape (replicates, n).
+        is_mean: whether it is the mean of its column, which has its name.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Metric:
     plain: Callable[..., float]
     batched: Callable[..., np.ndarray]
     higher_is_better: bool = True
+    is_mean: bool = False
 
     def compute(self, frame: pd.DataFrame) -> float:
         """The metric of all rows."""
@@ -160,7 +162,7 @@ def _corpus(name: str) -> Metric:
 
 
 def _mean(name: str) -> Metric:
-    return Metric(name, (name,), np.mean, lambda values: values.mean(1))
+    return Metric(name, (name,), np.mean, lambda values: values.mean(1), is_mean=True)
 
 
 METRICS: dict[str, Metric] = {

@@ -20,6 +20,8 @@ from junkdna.statistics import Replicate, Scores
 REMEDY = "delete the cell's folder so that it is evaluated again"
 # metrics.json may be rounded; a larger difference means that the two files are of different runs.
 TOLERANCE = 1e-4
+# What is known of a single answer, beside the columns of the metric; read where the kind of task has it.
+ANSWERS = ("prediction", "y_pred", "y_true", "option_scores", "accuracy", "exact_match")
 
 
 @dataclass(frozen=True, order=True)
@@ -136,14 +138,15 @@ def _read_predictions(path: Path, scores: tuple[str, ...]) -> pd.DataFrame:
     wanted = ["variant", "id", *scores]
     try:
         file = pq.ParquetFile(path)
-        frame = file.read(columns=wanted).to_pandas()
+        frame = file.read(columns=[*wanted, *(name for name in ANSWERS if name not in wanted)]).to_pandas()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as parquet ({error}); {REMEDY}") from None
     for column in wanted:
         if column not in frame:
             raise DataError(f"{path}: no column {column!r}; there are {', '.join(file.schema_arrow.names)}; {REMEDY}")
-    if frame.isna().any(axis=None):
-        raise DataError(f"{path}: empty fields in {', '.join(frame.columns[frame.isna().any()])}; {REMEDY}")
+    empty = frame[wanted].isna().any()
+    if empty.any():
+        raise DataError(f"{path}: empty fields in {', '.join(empty[empty].index)}; {REMEDY}")
     return frame
 
 

@@ -9,7 +9,9 @@ differences are formed within a seed, or within a bootstrap replicate, before av
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,7 +66,8 @@ class Scores:
     _drawn: dict[bytes, np.ndarray] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.frames = {s: f.sort_values("id", ignore_index=True) for s, f in sorted(self.frames.items(), key=str)}
+        ordered = sorted(self.frames.items(), key=lambda item: str(item[0]))
+        self.frames = {seed: frame.sort_values("id", ignore_index=True) for seed, frame in ordered}
         self.ids = next(iter(self.frames.values()))["id"].to_numpy(dtype=str)
         if not len(self.ids):
             raise DataError(f"{self.group}: predictions hold no example")
@@ -97,25 +100,61 @@ class Scores:
         shared = np.ones(len(self.ids), bool) if shared is None else shared
         key = shared.tobytes()
         if key not in self._drawn:
-            strata = [rows for rows in (np.flatnonzero(shared), np.flatnonzero(~shared)) if len(rows)]
-            sources = [np.random.default_rng([SEED, _digest(self.group, self.ids[rows])]) for rows in strata]
-            chunk = max(1, CHUNK // len(self.ids))
             frame = next(iter(self.frames.values()))
-            parts = []
-            for start in range(0, REPLICATES, chunk):
-                count = min(chunk, REPLICATES - start)
-                drawn = [
-                    rows[source.integers(0, len(rows), (count, len(rows)))]
-                    for rows, source in zip(strata, sources, strict=True)
-                ]
-                parts.append(self.metric.resampled(frame, np.concatenate(drawn, axis=1)))
-            self._drawn[key] = np.concatenate(parts)
+            self._drawn[key] = np.concatenate([self.metric.resampled(frame, rows) for rows in self._draws(shared)])
         return self._drawn[key]
+
+    @cached_property
+    def seed_replicates(self) -> np.ndarray:
+        """Bootstrap replicates of each frame's metric, all with the same draws, shape (frames, REPLICATES)."""
+        if self.metric.is_mean:
+            return self.mean_replicates(np.stack([f[self.metric.name].to_numpy(float) for f in self.frames.values()]))
+        parts = [
+            [self.metric.resampled(frame, rows) for frame in self.frames.values()]
+            for rows in self._draws(np.ones(len(self.ids), bool))
+        ]
+        return np.concatenate(parts, axis=1)
+
+    def mean_replicates(self, values: np.ndarray) -> np.ndarray:
+        """Bootstrap replicates of means over the examples with the draws of :attr:`seed_replicates`.
+
+        Args:
+            values: one value per example in the order of ``ids``, shape (..., examples).
+
+        Returns:
+            Shape (..., REPLICATES).
+        """
+        counts = _drawn_counts(_digest(self.group, self.ids), len(self.ids), REPLICATES)
+        return values @ counts.T / len(self.ids)
+
+    def _draws(self, shared: np.ndarray) -> Iterator[np.ndarray]:
+        """Row numbers of REPLICATES resamples, in parts of shape (some, examples)."""
+        strata = [rows for rows in (np.flatnonzero(shared), np.flatnonzero(~shared)) if len(rows)]
+        parts = [_drawn_rows(_digest(self.group, self.ids[rows]), len(rows), len(self.ids)) for rows in strata]
+        for drawn in zip(*parts, strict=True):
+            yield np.concatenate([rows[some] for rows, some in zip(strata, drawn, strict=True)], axis=1)
 
 
 def _digest(group: str, ids: np.ndarray) -> int:
     text = "\0".join([group, *ids.tolist()])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+
+
+def _drawn_rows(digest: int, n: int, n_examples: int) -> Iterator[np.ndarray]:
+    """REPLICATES draws of n from n, in parts of shape (some, n), as many as ``n_examples`` at a time allow."""
+    source, chunk = np.random.default_rng([SEED, digest]), max(1, CHUNK // n_examples)
+    for start in range(0, REPLICATES, chunk):
+        yield source.integers(0, n, (min(chunk, REPLICATES - start), n))
+
+
+@lru_cache(maxsize=4)
+def _drawn_counts(digest: int, n: int, replicates: int) -> np.ndarray:
+    """How often each example is in each resample, shape (replicates, n); points of one task share it."""
+    counts = [
+        np.bincount((rows + n * np.arange(len(rows))[:, None]).ravel(), minlength=rows.size).reshape(-1, n)
+        for rows in _drawn_rows(digest, n, n)
+    ]
+    return np.concatenate(counts).astype(float)
 
 
 def t_interval(values: list[float] | np.ndarray) -> Estimate:
@@ -132,6 +171,37 @@ def percentile_interval(value: float, replicates: np.ndarray) -> Estimate:
         return Estimate(value, float("nan"), float("nan"))
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, float(low), float(high))
+
+
+def both_ways(values: np.ndarray, replicates: np.ndarray) -> np.ndarray:
+    """Replicates of a mean over seeds that vary seeds and examples both: the hierarchical bootstrap.
+
+    Examples vary by the bootstrap, alike in all seeds. Seeds vary by Student's t, since three of them cannot be
+    resampled: each replicate adds a combination of the seeds' deviations with random weights, so that the sum is
+    multivariate t with n - 1 degrees of freedom and keeps the correlation between the points of a curve. What differs
+    between seeds holds the noise of the examples within a seed already; so the bootstrap is shrunk to the variance
+    that examples have in common over seeds (the two-way random-effects analysis; Owen 2007, "The pigeonhole
+    bootstrap"). With one seed these are the replicates over examples as they are.
+
+    Args:
+        values: a statistic, or several, of each seed, shape (seeds, ...).
+        replicates: its bootstrap over examples with draws common to the seeds, shape (seeds, REPLICATES, ...).
+
+    Returns:
+        Shape (REPLICATES, ...).
+    """
+    n = len(values)
+    if n == 1:
+        return replicates[0]
+    mean, centre = values.mean(0), replicates.mean(0)
+    whole, each = np.nanvar(centre, axis=0), np.nanvar(replicates, axis=1).mean(0)
+    common = np.clip((n * whole - each) / (n - 1), 0, whole)
+    kept = np.sqrt(np.divide(common, whole, out=np.zeros_like(whole), where=whole > 0))
+    generator = np.random.default_rng(SEED)
+    weights = generator.standard_normal((len(centre), n))
+    weights -= weights.mean(1, keepdims=True)
+    weights /= np.sqrt(n * generator.chisquare(n - 1, (len(centre), 1)))
+    return mean + kept * (centre - mean) + np.tensordot(weights, values - mean, 1)
 
 
 def retained(value: np.ndarray | float, dense: np.ndarray | float, higher_is_better: bool) -> np.ndarray:

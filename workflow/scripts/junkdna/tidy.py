@@ -26,6 +26,7 @@ NAMES = [
     "hard",
     "comparison",
     "interval",
+    "between",
     "informative",
     "source",
 ]
