@@ -21,6 +21,7 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "junkdna/pruning/wanda.py").write_text("x = 1\n")
     monkeypatch.setattr(code, "SCRIPTS", tmp_path)
     code._read.cache_clear()
+    code.digests.cache_clear()
     return tmp_path
 
 
@@ -40,6 +41,7 @@ def test_only_behaviour_counts(scripts: Path, text: str, changes: bool) -> None:
     before = code.digests("job.py")
     (scripts / "junkdna/b.py").write_text(text)
     code._read.cache_clear()
+    code.digests.cache_clear()
     after = code.digests("job.py")
     assert ({k for k in after if after[k] != before[k]} == {"junkdna/b.py"}) is changes
     assert (after == before) is not changes
@@ -47,6 +49,7 @@ def test_only_behaviour_counts(scripts: Path, text: str, changes: bool) -> None:
 
 def test_the_closures_of_the_real_scripts_hold_their_modules_and_not_each_others() -> None:
     code._read.cache_clear()
+    code.digests.cache_clear()
     assert "junkdna/pruning/random.py" in code.digests("compress.py", "pruning.random")
     assert not any("pruning/random" in file for file in code.digests("compress.py", "pruning.magnitude"))
     assert not any("figures" in file or "statistics" in file for file in code.digests("evaluate.py"))

@@ -219,7 +219,7 @@ def test_a_compressed_model_is_evaluated_as_it_is(folder: Path, tmp_path: Path) 
 @needs_mirror
 @pytest.mark.parametrize("name", ["mmlu", "triviaqa", "wikitext2", "cola", "sst2"])
 def test_real_tasks_give_finite_metrics(name: str) -> None:
-    catalog = read_catalog([PROJECT / "config/catalog"])
+    catalog = read_catalog([PROJECT / "config/catalog", PROJECT / "config/catalog/real"])
     task = catalog.tasks[name].model_copy(update={"evaluate_limit": 6})
     base = MIRROR / "models/raincandy-u/TinyStories-656K"
     model = Model.model_validate({"source": {"type": "local", "path": str(base)}})

@@ -130,6 +130,38 @@ def test_contexts_are_cut_by_characters_then_by_tokens(tmp_path: Path) -> None:
         tiny.task("generation", variants={"short": {"context_tokens": 3}})
 
 
+def test_numbers_enter_lists_and_lists_within_lists_are_flat(tmp_path: Path) -> None:
+    pages = [{"text": "one", "names": [["a", "b"], ["c"]]}, {"text": "two", "names": [["d"]]}]
+    row = {"question": "w1", "pages": pages, "web": ["three", "four"]}
+    tiny.save_rows(tmp_path, "default", "validation", [row, {**row, "pages": []}])
+    task = tiny.task(
+        "generation",
+        prompt="{context}: {question}?",
+        fields={"context": ["web.1", "pages.text.0"]},
+        target="web.0",
+        aliases=["pages.names"],
+    )
+    tasks.check_columns(tmp_path, task, "evaluate")
+    first, second = tasks.questions(tmp_path, task, Variant())
+    assert (first.texts, second.texts) == (("four\none: w1?",), ("four: w1?",))
+    assert (first.answers, second.answers) == (("three", "a", "b", "c", "d"), ("three",))
+
+
+def test_the_first_rows_instead_of_a_sample(folder: Path) -> None:
+    found = [q.id for q in tasks.questions(folder, options(evaluate_limit=5, evaluate_first=True), Variant())]
+    assert found == [f"validation-law-{i}" for i in range(5)]
+
+
+def test_layouts_of_the_hub(folder: Path) -> None:
+    task = tiny.task("classification")
+    before = tasks.questions(folder, task, Variant())
+    (folder / "default").rename(folder / "data")
+    assert tasks.questions(folder, task, Variant()) == before
+    (folder / "data/validation").mkdir()
+    (folder / "data/validation-00000-of-00001.parquet").rename(folder / "data/validation/0000.parquet")
+    assert tasks.questions(folder, task, Variant()) == before
+
+
 def test_where_selects_rows(folder: Path) -> None:
     found = tasks.questions(folder, options(), Variant(where={"answer": 3}))
     assert {q.target for q in found} == {3.0} and len(found) == 4
@@ -167,7 +199,7 @@ def test_bad_labels_and_truncated_files(folder: Path) -> None:
 
 @needs_mirror
 def test_the_hubs_columns_are_read_as_they_are() -> None:
-    catalog = read_catalog([PROJECT / "config/catalog"])
+    catalog = read_catalog([PROJECT / "config/catalog", PROJECT / "config/catalog/real"])
     found = {}
     for name in ("cola", "sst2", "mmlu", "triviaqa"):
         task = catalog.tasks[name]

@@ -64,6 +64,7 @@ class Hub(Strict):
     revision: str | None = Field(
         None, pattern="^[0-9a-f]{40}$", description="Commit to download; required unless `mirror` is set."
     )
+    branch: str = Field("main", description="Where `make pin` looks up the commit of an entry without `revision`.")
     sha256: dict[str, Digest] = Field({}, description="File name to digest; checked wherever the file came from.")
     files: list[str] = Field([], description="data sets: patterns of the files to take; all parquet if absent.")
 
@@ -190,6 +191,7 @@ class Task(Strict):
     evaluate_split: str = "validation"
     train_limit: int | None = Field(None, gt=0, description="First rows of the (seeded, fixed) order used to train.")
     evaluate_limit: int | None = Field(None, gt=0, description="Rows scored, a seeded sample; all if absent.")
+    evaluate_first: bool = Field(False, description="The first rows are scored instead of a sample.")
     text: list[str] = Field(
         [], max_length=2, description="Text columns: one or two to classify, one to translate, one of running text."
     )
@@ -202,7 +204,7 @@ class Task(Strict):
     )
     n_classes: int | None = Field(None, ge=2, description="classification: number of classes.")
     fields: dict[str, list[str]] = Field(
-        {}, description="Template field to columns (dots enter nested values); several are joined by line breaks."
+        {}, description="Template field to columns (dots enter nested values, numbers lists); joined by line breaks."
     )
     prompt: str | None = Field(None, description="Template of one question, with {column} or {field}.")
     context_characters: int | None = Field(None, gt=0, description="Cut {context} after so many characters.")
@@ -291,7 +293,8 @@ class Task(Strict):
     def for_stage(self, stage: Literal["train", "evaluate"]) -> Task:
         """This task with each key that the stage does not read at its default: editing those reruns nothing."""
         shown = {"label", "human", "true_difficulty"}
-        asked = {"evaluate_split", "evaluate_limit", "chance", "variants", "max_new_tokens", "separator", "preamble"}
+        asked = {"evaluate_split", "evaluate_limit", "evaluate_first", "chance", "variants", "max_new_tokens"}
+        asked |= {"separator", "preamble"}
         asked |= {"num_beams", "bleu_tokenizer"}
         unread = shown | (asked if stage == "train" else {"train_limit"})
         defaults = {key: Task.model_fields[key].default for key in unread - {"label"}}

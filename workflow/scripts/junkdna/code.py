@@ -16,6 +16,7 @@ from typing import Any
 SCRIPTS = Path(__file__).resolve().parent.parent
 
 
+@cache  # asked once per job of a plan
 def digests(script: str, *modules: str) -> dict[str, str]:
     """Digest of a script and of every project module it imports, directly or not.
 

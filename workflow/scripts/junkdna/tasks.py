@@ -24,6 +24,7 @@ from junkdna.files import DataError, read_json
 
 ID_COLUMNS = ("id", "question_id")
 SAMPLE_SEED = 0
+BATCH_ROWS = 256  # read at a time: evidence texts are long, and often the first rows suffice
 LETTERS = string.ascii_uppercase
 
 Row = dict[str, Any]
@@ -99,7 +100,8 @@ def questions(folder: Path, task: Task, variant: Variant, cut: Cut | None = None
     Raises:
         DataError: a configuration, split or column does not exist, no row is left, or a row cannot be asked so.
     """
-    rows = list(_unique(_matching(_rows(folder, task, task.evaluate_split, where=True), variant.where)))
+    found = _unique(_matching(_rows(folder, task, task.evaluate_split, where=True), variant.where))
+    rows = list(itertools.islice(found, task.evaluate_limit if task.evaluate_first else None))
     kept = set(sample([name for name, _ in rows], task.evaluate_limit))
     rows = [row for row in rows if row[0] in kept]
     if not rows:
@@ -126,10 +128,20 @@ def sample(names: list[str], limit: int | None) -> list[str]:
 
 
 def value(row: Any, column: str) -> Any:
-    """The value of a dotted column; lists are entered element by element."""
+    """The value of a dotted column; lists are entered element by element, or at a number (None if too short)."""
     for part in column.split("."):
-        row = [element[part] for element in row] if isinstance(row, list) else row[part]
+        if part.isdigit():
+            row = row[int(part)] if row is not None and int(part) < len(row) else None
+        else:
+            row = [element[part] for element in row] if isinstance(row, list) else row[part]
     return row
+
+
+def flat(found: Any) -> list[Any]:
+    """The values in lists within lists, in order; what is not there is left out."""
+    if isinstance(found, list):
+        return [value for element in found for value in flat(element)]
+    return [] if found is None else [found]
 
 
 def _draw(seed: int, name: str) -> bytes:
@@ -139,8 +151,9 @@ def _draw(seed: int, name: str) -> bytes:
 def _files(folder: Path, config: str, split: str) -> list[Path]:
     if config == "default" and not (folder / config).is_dir() and (folder / "data").is_dir():
         config = "data"  # where the hub keeps the files of a data set that has one configuration
-    files = sorted((folder / config).glob(f"{split}-*-of-*.parquet"))
-    if files:
+    place = folder / config
+    # The second form is that of the branches in which the hub converts a data set to parquet.
+    if files := sorted(place.glob(f"{split}-*-of-*.parquet")) or sorted(place.glob(f"{split}/*.parquet")):
         return files
     configs = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     if config not in configs:
@@ -182,7 +195,7 @@ def _check_file(file: Path, columns: Iterable[str]) -> None:
         schema = opened.schema_arrow
     paths = set(_paths(pa.struct(list(schema))))
     for column in columns:
-        if column not in paths:
+        if ".".join(part for part in column.split(".") if not part.isdigit()) not in paths:
             raise DataError(f"{file}: no column {column!r}; there are {', '.join(sorted(paths))}")
 
 
@@ -207,11 +220,10 @@ def _rows(folder: Path, task: Task, split: str, where: bool) -> Iterator[tuple[s
                 identity = next((column for column in ID_COLUMNS if column in names), None)
                 # Whole top-level columns: entering structs by leaf would lose the pairing of their lists.
                 needed = dict.fromkeys([c.split(".")[0] for c in columns] + [identity] * bool(identity))
-                table = opened.read(columns=list(needed))
-            for row in table.to_pylist():
-                row["__config"] = config
-                yield str(row[identity]) if identity else f"{config}-{number:06d}", row
-                number += 1
+                for row in (r for b in opened.iter_batches(BATCH_ROWS, columns=list(needed)) for r in b.to_pylist()):
+                    row["__config"] = config
+                    yield str(row[identity]) if identity else f"{config}-{number:06d}", row
+                    number += 1
 
 
 def _matching(rows: Iterable[tuple[str, Row]], where: dict[str, Any]) -> Iterator[tuple[str, Row]]:
@@ -289,8 +301,7 @@ def _single(task: Task, variant: Variant, name: str, row: Row, cut: Cut | None) 
     if task.kind == "generation":
         answers = [choices[right]]
         for column in task.aliases:
-            found = value(row, column)
-            answers += [str(alias) for alias in (found if isinstance(found, list) else [found])]
+            answers += [str(alias) for alias in flat(value(row, column))]
         return text, answers[0], {"answers": tuple(dict.fromkeys(answers))}
     if task.option:
         listed = (task.option.format(letter=LETTERS[i], choice=choice) for i, choice in enumerate(choices))
@@ -307,10 +318,7 @@ def _prompt(task: Task, variant: Variant, row: Row, cut: Cut | None) -> str:
 
 
 def _field(task: Task, variant: Variant, field: str, row: Row, cut: Cut | None) -> str:
-    found = []
-    for column in task.fields.get(field, [field]):
-        content = value(row, column)
-        found += content if isinstance(content, list) else [content]
+    found = [content for column in task.fields.get(field, [field]) for content in flat(value(row, column))]
     text = "\n".join(map(str, found))
     if field != "context":
         return text
