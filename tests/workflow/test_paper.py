@@ -22,9 +22,11 @@ QUANTIZED = {"rtn": BITS, "gptq": BITS}
 # Experiment, its models, its methods and levels, as the protocol has them.
 GRID = {
     "data_adequacy": ("E1", ["roberta-base", "roberta-large"], ENCODER),
+    "multilingual": ("E2", ["mbart-large-cc25"], ENCODER),
     "external_information": ("E3", ["vicuna-7b", "vicuna-13b"], DECODER),
     "human_gap": ("E4", ["roberta-large"], ENCODER),
     "option_count": ("E5", ["vicuna-7b"], DECODER),
+    "context_length": ("E6", ["vicuna-7b"], DECODER),
     "k_shot": ("E7", ["vicuna-7b"], DECODER),
     "factoid": ("E8", ["vicuna-7b"], DECODER),
     "true_gem": ("E9", ["roberta-large"], ENCODER),
@@ -52,7 +54,7 @@ def paper() -> tuple[Catalog, dict[str, Experiment]]:
 
 def test_models_methods_and_levels_are_those_of_the_protocol(paper: tuple[Catalog, dict[str, Experiment]]) -> None:
     found = {name: (e.id, e.models, dict(e.methods)) for name, e in paper[1].items()}
-    assert found == GRID
+    assert found == GRID and {i for i, _, _ in GRID.values()} == {f"E{number}" for number in range(1, 14)}
 
 
 def test_training_is_that_of_the_protocol(paper: tuple[Catalog, dict[str, Experiment]]) -> None:
@@ -60,7 +62,14 @@ def test_training_is_that_of_the_protocol(paper: tuple[Catalog, dict[str, Experi
     assert experiments["data_adequacy"].fractions == ["1.00", "0.70", "0.50", "0.25", "0.10"]
     assert experiments["true_gem"].transfers == ["sparse", "sparse_to_dense", "dense_frozen"]
     assert all(experiments[name].seeds == [41, 42, 43] for name in ("human_gap", "true_gem"))
+    assert experiments["multilingual"].transfers == ["zero_shot", "sparse"]
+    translation = catalog.tasks["en_gu"].training
+    assert (translation.learning_rate, translation.steps, translation.warmup_steps) == (3e-5, 40000, 2500)
+    assert (translation.batch_tokens, translation.accumulate, translation.schedule) == (1024, 2, "inverse_sqrt")
+    assert (translation.label_smoothing, translation.dropout) == (0.2, 0.3)
     for name, experiment in experiments.items():
+        if name == "multilingual":
+            continue
         for task in experiment.tasks if set(experiment.transfers) != {"none"} else []:
             t = catalog.tasks[task].training
             short = name in ("data_adequacy", "model_size_finetuned")
