@@ -13,7 +13,7 @@ IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 SNAKEMAKE = $(IN_VENV) snakemake --cores $(CORES) --configfile $(CONFIG) --rerun-incomplete
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint format clean lock pretrain report bench
+.PHONY: help demo test lint format clean lock pretrain pin report bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -54,6 +54,9 @@ lock: $(READY) ## resolve the pins of pyproject.toml into requirements.lock and 
 
 pretrain: $(READY) ## rebuild the model organisms from scratch
 	$(SNAKEMAKE) pretrain
+
+pin: $(READY) ## look up the commits that CONFIG leaves open, in config/pins.yaml (a further --configfile)
+	$(IN_VENV) python workflow/scripts/pin.py --configfile $(CONFIG) --output config/pins.yaml
 
 report: $(READY) ## the figures of finished results on one page, report.html
 	$(SNAKEMAKE) --report report.html all_figures

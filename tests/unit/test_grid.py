@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from snakemake.utils import update_config
 
 from junkdna.config import (
     PROJECT,
     ConfigError,
     Experiment,
     calibrated,
-    read_catalog,
-    read_experiments,
-    read_settings,
-    read_yaml,
+    read_all,
 )
 from junkdna.grid import Cell, check_member, expand, expand_all, method_of, plan
 
@@ -94,12 +90,8 @@ def test_a_path_outside_the_grid_names_the_part_and_what_is_allowed() -> None:
 
 @pytest.mark.parametrize("extra", [None, "organism_full.yaml", "real.yaml", "paper.yaml"])
 def test_shipped_configurations_expand_and_every_curve_has_points(extra: str | None) -> None:
-    raw = read_yaml(PROJECT / "config/config.yaml")
-    if extra:
-        update_config(raw, read_yaml(PROJECT / "config" / extra))  # as --configfile does
-    settings = read_settings(raw, "config.yaml")
-    catalog = read_catalog(settings.catalog, settings.limits)
-    for experiment in read_experiments(settings, catalog).values():
+    _, catalog, experiments = read_all([PROJECT / "config" / extra] if extra else [])
+    for experiment in experiments.values():
         points = []
         for cell in plan(experiment, expand(experiment, calibrated(catalog)), catalog, "results")["cells"]:
             variants = catalog.tasks[cell["task"]].variants

@@ -6,10 +6,9 @@ import re
 
 import pytest
 from micro import Project
-from snakemake.utils import update_config
 
 from junkdna.catalog import Catalog
-from junkdna.config import PROJECT, Experiment, calibrated, read_catalog, read_experiments, read_settings, read_yaml
+from junkdna.config import PROJECT, Experiment, calibrated, read_all
 from junkdna.grid import expand_all
 
 SPARSITIES = [f"0.{tenth}0" for tenth in range(1, 10)]
@@ -45,11 +44,7 @@ GRID = {
 
 @pytest.fixture(scope="module")
 def paper() -> tuple[Catalog, dict[str, Experiment]]:
-    raw = read_yaml(PROJECT / "config/config.yaml")
-    update_config(raw, read_yaml(PROJECT / "config/paper.yaml"))  # as --configfile does
-    settings = read_settings(raw, "paper.yaml")
-    catalog = read_catalog(settings.catalog, settings.limits)
-    return catalog, read_experiments(settings, catalog)
+    return read_all([PROJECT / "config/paper.yaml"])[1:]
 
 
 def test_models_methods_and_levels_are_those_of_the_protocol(paper: tuple[Catalog, dict[str, Experiment]]) -> None:

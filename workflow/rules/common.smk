@@ -24,7 +24,7 @@ from junkdna.sources import folder_of
 
 try:
     SETTINGS = read_settings(config, ", ".join(map(str, workflow.configfiles)) or "--config")
-    CATALOG = read_catalog(SETTINGS.catalog, SETTINGS.limits)
+    CATALOG = read_catalog(SETTINGS.catalog, SETTINGS.limits, SETTINGS.revisions)
     EXPERIMENTS = read_experiments(SETTINGS, CATALOG)
 except DataError as error:
     raise WorkflowError(f"Configuration:\n{error}") from None

@@ -23,7 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     settings = read_settings(args.config, "--config")
-    catalog = read_catalog(settings.catalog, settings.limits)
+    catalog = read_catalog(settings.catalog, settings.limits, settings.revisions)
     experiment = read_experiments(settings, catalog)[args.experiment]
     results = settings.pathvars.get("results", "results")
     write_json(args.output, grid.plan(experiment, grid.expand(experiment, calibrated(catalog)), catalog, results))

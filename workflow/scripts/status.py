@@ -43,7 +43,7 @@ def summary(snakefile: Path, config: str) -> dict[str, str]:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     settings = read_settings(json.loads(args.config), "--config")
-    catalog = read_catalog(settings.catalog, settings.limits)
+    catalog = read_catalog(settings.catalog, settings.limits, settings.revisions)
     experiments = read_experiments(settings, catalog)
     states = summary(args.snakefile, args.config)
     results = settings.pathvars.get("results", "results")

@@ -49,6 +49,7 @@ def _fraction(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 LevelText = Annotated[str, AfterValidator(_level)]
 FractionText = Annotated[str, AfterValidator(_fraction)]
+Revision = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -61,9 +62,7 @@ class Hub(Strict):
 
     type: Literal["hub"]
     id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="organisation/name")
-    revision: str | None = Field(
-        None, pattern="^[0-9a-f]{40}$", description="Commit to download; required unless `mirror` is set."
-    )
+    revision: Revision | None = Field(None, description="Commit to download; required unless `mirror` is set.")
     branch: str = Field("main", description="Where `make pin` looks up the commit of an entry without `revision`.")
     sha256: dict[str, Digest] = Field({}, description="File name to digest; checked wherever the file came from.")
     files: list[str] = Field([], description="data sets: patterns of the files to take; all parquet if absent.")

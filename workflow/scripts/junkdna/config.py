@@ -16,7 +16,20 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from junkdna import code, levels
-from junkdna.catalog import TRANSFERS, Builtin, CalibrationData, Catalog, FractionText, LevelText, Method, Name, Strict
+from junkdna.catalog import (
+    TRANSFERS,
+    Builtin,
+    CalibrationData,
+    Catalog,
+    FractionText,
+    Hub,
+    LevelText,
+    Method,
+    Name,
+    Revision,
+    Source,
+    Strict,
+)
 from junkdna.files import DataError
 from junkdna.reported import KEYS as REPORTED_KEYS
 from junkdna.reported import problems as reported_problems
@@ -88,6 +101,9 @@ class Settings(Strict):
     )
     limits: dict[Name, dict[Literal["train", "evaluate"], int]] = Field(
         {}, description="Task to row limits that replace the catalog's."
+    )
+    revisions: dict[str, Revision] = Field(
+        {}, description="Hub id to commit, for what the catalog does not pin; `make pin` writes them."
     )
     mirror: Path | None = Field(None, description="Folder with models/ORG/NAME and datasets/ORG/NAME; no network.")
     warm_start: bool = Field(True, description="Local runs fork jobs from a server that has torch loaded already.")
@@ -173,12 +189,17 @@ def read_settings(raw: dict[str, Any], file: str) -> Settings:
     return _validated(Settings, raw, file)
 
 
-def read_catalog(folders: Iterable[Path], limits: dict[str, dict[str, int]] | None = None) -> Catalog:
+def read_catalog(
+    folders: Iterable[Path],
+    limits: dict[str, dict[str, int]] | None = None,
+    revisions: dict[str, str] | None = None,
+) -> Catalog:
     """Merge the YAML files of the catalog folders.
 
     Args:
         folders: relative ones are looked up below the working directory, then below the project.
         limits: task to {"train": n, "evaluate": n}, replacing what the task says.
+        revisions: hub id to commit, for the entries that name none.
 
     Raises:
         ConfigError: a file is invalid, a key occurs twice, or an entry names one that does not exist.
@@ -202,7 +223,10 @@ def read_catalog(folders: Iterable[Path], limits: dict[str, dict[str, int]] | No
             raise ConfigError(f"limits: {_known('task', name, merged.get('tasks', {}))}")
         changed = {f"{key}_limit": value for key, value in limit.items()}
         merged["tasks"][name] = merged["tasks"][name].model_copy(update=changed)
-    catalog = Catalog(**merged)
+    pinned = {name: _pinned(source, revisions or {}) for name, source in merged.get("datasets", {}).items()}
+    models = merged.get("models", {}).items()
+    models = {n: m.model_copy(update={"source": _pinned(m.source, revisions or {})}) for n, m in models}
+    catalog = Catalog(**merged | {"datasets": pinned, "models": models})
     problems = [f"{origin[section, name]}: {section}.{name}.{line}" for section, name, line in _dangling(catalog)]
     if problems:
         raise ConfigError("\n".join(problems))
@@ -228,6 +252,37 @@ def _dangling(catalog: Catalog) -> Iterable[tuple[str, str, str]]:
             yield "models", name, f"source.path: {_known('builtin', model.source.path, organisms)}"
     for name, method in catalog.methods.items():
         yield from (("methods", name, line) for line in _method_problems(name, method))
+
+
+def _pinned(source: Source | None, revisions: dict[str, str]) -> Source | None:
+    if isinstance(source, Hub) and source.revision is None and source.id in revisions:
+        return source.model_copy(update={"revision": revisions[source.id]})
+    return source
+
+
+def sources(experiments: dict[str, Experiment], catalog: Catalog) -> dict[str, dict[str, Source]]:
+    """What the experiments fetch: "models" and "datasets", each name to source; of a twin, its base."""
+    models = {name for e in experiments.values() for name in [*e.models, *e.controls]}
+    models = {catalog.models[name].untrained_twin_of or name for name in models}
+    data = {catalog.tasks[name].dataset for e in experiments.values() for name in e.tasks}
+    drawn = {e.name: calibrated(catalog) & e.methods.keys() for e in experiments.values()}
+    data |= {data_of(catalog, model).dataset for e in experiments.values() if drawn[e.name] for model in e.models}
+    return {
+        "models": {name: catalog.models[name].source for name in sorted(models)},
+        "datasets": {name: catalog.datasets[name] for name in sorted(data)},
+    }
+
+
+def read_all(files: Iterable[Path]) -> tuple[Settings, Catalog, dict[str, Experiment]]:
+    """The default configuration with ``files`` laid over it, as Snakemake's --configfile does, for scripts."""
+    from snakemake.utils import update_config
+
+    raw = read_yaml(PROJECT / "config/config.yaml")
+    for file in files:
+        update_config(raw, read_yaml(locate(file)))
+    settings = read_settings(raw, ", ".join(map(str, files)) or "config/config.yaml")
+    catalog = read_catalog(settings.catalog, settings.limits, settings.revisions)
+    return settings, catalog, read_experiments(settings, catalog)
 
 
 def _method_problems(name: str, method: Method) -> Iterable[str]:

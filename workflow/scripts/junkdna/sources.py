@@ -97,7 +97,7 @@ def _download(name: str, source: Hub, folder: Path, kind: str, patterns: tuple[s
     if source.revision is None:
         raise DataError(
             f"catalog: {kind}s.{name}.source.revision: missing: a download needs the commit (40 hexadecimal digits) "
-            "that it takes; or set `mirror` to a folder that holds it"
+            "that it takes. `make pin` looks it up; or set `mirror` to a folder that holds it"
         )
     from huggingface_hub import snapshot_download
 
