@@ -33,6 +33,7 @@ def aggregated(root: Path, plan: dict[str, Any]) -> dict[str, bytes]:
             ("contrasts", "t_contrasts.csv"),
             ("curves", "t_curves.csv"),
             ("against-dense", "t_against_dense.csv"),
+            ("trends", "t_trends.csv"),
             ("markdown", "t.md"),
             ("latex", "t.tex"),
         )

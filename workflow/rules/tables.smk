@@ -64,6 +64,7 @@ rule aggregate:
         contrasts="<results>/tables/{experiment}_contrasts.csv",
         curves="<results>/tables/{experiment}_curves.csv",
         against_dense="<results>/tables/{experiment}_against_dense.csv",
+        trends="<results>/tables/{experiment}_trends.csv",
         markdown="<results>/tables/{experiment}.md",
         latex="<results>/tables/{experiment}.tex",
     log:
@@ -83,6 +84,7 @@ rule aggregate:
             --contrasts {output.contrasts:q} \
             --curves {output.curves:q} \
             --against-dense {output.against_dense:q} \
+            --trends {output.trends:q} \
             --markdown {output.markdown:q} \
             --latex {output.latex:q} \
             2>{log:q}

@@ -1,0 +1,87 @@
+"""Relative drops of every compressed point, per seed and per bootstrap draw: what trends and claims are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from junkdna.curves import DENSE
+from junkdna.files import DataError
+from junkdna.outcomes import Outcome, Point, reference_of
+from junkdna.statistics import ROUNDING, Replicate, Scores, retained
+
+RELATIVE, CORRECTED = "relative_drop", "chance_corrected_drop"
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A point against its dense reference.
+
+    Attributes:
+        values: drop of each replicate, shape (replicates,); NaN where there is nothing to lose.
+        draws: the same over resampled examples, draws common to the replicates, shape (replicates, draws).
+        seeds: names of the replicates.
+    """
+
+    values: np.ndarray
+    draws: np.ndarray
+    seeds: tuple[Replicate, ...]
+
+    def like(self, seeds: tuple[Replicate, ...]) -> Drop:
+        """The same for the replicates of another series, where these also vary the calibration data.
+
+        Raises:
+            DataError: the two were run with other seeds.
+        """
+        found = {seed: row for row, seed in enumerate(self.seeds)}
+        wanted = [seed if seed in found else seed[0] if isinstance(seed, tuple) else seed for seed in seeds]
+        if set(wanted) != set(self.seeds):
+            raise DataError(f"series of one panel were run with seeds {list(self.seeds)} and {list(seeds)}")
+        rows = [found[seed] for seed in wanted]
+        return Drop(self.values[rows], self.draws[rows], seeds)
+
+
+def alike(series: list[Drop]) -> list[Drop]:
+    """The series with the same replicates in each, one per seed and calibration draw."""
+    finest = max((one.seeds for one in series), key=len)
+    return [one.like(finest) for one in series]
+
+
+def drop(scores: Scores, dense: Scores, chance: float | None = None) -> Drop:
+    """1 - metric / dense metric, or with ``chance`` 1 - (metric - chance) / (dense - chance).
+
+    The first is the paper's. It cannot reach 1 where guessing pays, and stops the sooner, the fewer the options; so
+    series with different chance levels are compared by the second.
+
+    Raises:
+        DataError: the two sides differ in seeds or examples.
+    """
+    dense = dense.like(scores)
+    if set(scores.frames) != set(dense.frames) or not np.array_equal(scores.ids, dense.ids):
+        raise DataError(f"{scores.group}: other seeds or examples than the dense reference; evaluate both again")
+    sides = [np.array([side.values[seed] for seed in scores.frames]) for side in (scores, dense)]
+    drawn = [scores.seed_replicates, dense.seed_replicates]
+    better = scores.metric.higher_is_better
+    values, draws = (1 - _left(*pair, better, chance) for pair in (sides, drawn))
+    return Drop(values, draws, tuple(scores.frames))
+
+
+def _left(value: np.ndarray, dense: np.ndarray, better: bool, chance: float | None) -> np.ndarray:
+    if chance is None:
+        return retained(value, dense, better)
+    gain = dense - chance if better else chance - dense
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(gain > ROUNDING, (value - chance) / (dense - chance), np.nan)
+
+
+def drops(plan: dict[str, Any], outcomes: dict[Point, Outcome]) -> dict[str, dict[Point, Drop]]:
+    """Measure (RELATIVE, CORRECTED) to the drops of all compressed points of the models under study."""
+    found: dict[str, dict[Point, Drop]] = {RELATIVE: {}, CORRECTED: {}}
+    for point, outcome in outcomes.items():
+        if point.method != DENSE and not outcome.control:
+            dense = outcomes[reference_of(point, plan)].scores
+            found[RELATIVE][point] = drop(outcome.scores, dense)
+            found[CORRECTED][point] = drop(outcome.scores, dense, outcome.chance)
+    return found
