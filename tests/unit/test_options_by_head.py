@@ -89,7 +89,7 @@ def test_rows_that_cannot_be_asked(folder: Path, changes: dict, message: str) ->
 def test_a_catalog_that_cannot_be_asked(tmp_path: Path) -> None:
     base = json.loads(asked().model_dump_json(exclude_defaults=True))
     for changes, message in (
-        ({"variants": {"k": {"shots": 1}}}, "scoring head takes no demonstrations"),
+        ({"variants": {"k": {"shots": 1}}}, "a head takes no demonstrations"),
         ({"scoring": "letter", "blank": "_"}, "`blank` goes with scoring head"),
     ):
         content = {"datasets": {"data": {"type": "builtin", "path": "world"}}, "tasks": {"t": base | changes}}

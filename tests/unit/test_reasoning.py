@@ -42,7 +42,7 @@ def trained_and_scored(task: Task, data: Path, tmp_path: Path) -> None:
 
 
 @needs_mirror
-@pytest.mark.parametrize("name", ["csqa"])
+@pytest.mark.parametrize("name", ["csqa", "svamp"])
 def test_tasks_on_the_mirror(name: str, tmp_path: Path) -> None:
     trained_and_scored(short(name), MIRROR / "datasets" / CATALOG.datasets[CATALOG.tasks[name].dataset].id, tmp_path)
 
@@ -56,3 +56,40 @@ def test_winogrande_on_rows_of_the_hubs_schema(tmp_path: Path) -> None:
     for split in ("train", "validation"):
         tiny.save_rows(tmp_path / "data", "winogrande_xl", split, rows)
     trained_and_scored(short("winogrande"), tmp_path / "data", tmp_path)
+
+
+@needs_mirror
+def test_mawps_with_placeholders_on_the_mirror(tmp_path: Path) -> None:
+    columns = {"text": ["Question"], "equation": "Equation", "numbers": "Numbers", "target": "Answer"}
+    task = short("mawps").model_copy(update={**columns, "evaluate_split": "validation"})
+    trained_and_scored(task, MIRROR / "datasets/local/mawps", tmp_path)
+
+
+def test_mawps_on_rows_of_the_hubs_schema(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"Ann had {i + 3} pens and lost {i + 1}. How many?", "expression": f"{i + 3} - {i + 1}"}
+        | {"result": "2", "result_float": 2.0}
+        for i in range(40)
+    ]
+    for split in ("train", "test"):
+        tiny.save_rows(tmp_path / "data", "data", split, rows)
+    trained_and_scored(short("mawps"), tmp_path / "data", tmp_path)
+    variant = CATALOG.tasks["mawps_few_shot"].variants["few_shot"]
+    asked = tasks.questions(tmp_path / "data", CATALOG.tasks["mawps_few_shot"], variant)[-1]
+    demonstrations = asked.texts[0].split("\n\n")
+    assert demonstrations[0] == "Q: Ann had 3 pens and lost 1. How many?\nA: 2" and len(demonstrations) == 9
+    assert asked.answers == ("2",)
+
+
+@needs_mirror
+def test_few_shots_of_svamp_on_the_mirror() -> None:
+    """A decoder that tells toy stories answers in the form that is scored."""
+    base = MIRROR / "models/raincandy-u/TinyStories-656K"
+    task = CATALOG.tasks["svamp_few_shot"].model_copy(update={"evaluate_limit": 32})
+    tokenizer = models.load_tokenizer(base)
+    loaded = models.load_model(base, tiny.MODEL, task, tokenizer)
+    data = MIRROR / "datasets" / CATALOG.datasets["svamp"].id
+    measured, frame = scoring.evaluate(loaded, tokenizer, task, data)
+    found = measured["few_shot"]["metrics"]
+    assert len(frame) == 32 and found["number_match"] == frame["number_match"].mean()
+    assert all(np.isfinite(value) for value in found.values())

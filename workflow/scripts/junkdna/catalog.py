@@ -14,14 +14,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from junkdna import levels
 
 TRANSFERS = ("none", "dense", "sparse", "sparse_to_dense", "dense_frozen", "zero_shot")
-KINDS = ("generation", "multiple_choice", "classification", "regression", "perplexity", "translation")
+KINDS = ("generation", "multiple_choice", "classification", "regression", "perplexity", "translation", "expression")
 METRICS = {
-    "generation": ("exact_match", "f1", "contains"),
+    "generation": ("exact_match", "f1", "contains", "number_match"),
     "multiple_choice": ("accuracy",),
     "classification": ("accuracy", "matthews", "f1_binary"),
     "regression": ("pearson", "spearman"),
     "perplexity": ("perplexity",),
     "translation": ("bleu", "chrf"),
+    "expression": ("accuracy",),
 }
 
 
@@ -136,6 +137,9 @@ class Training(Strict):
     """How a task is fine-tuned. Exactly one of `epochs` and `steps`, and one of `batch_size` and `batch_tokens`."""
 
     learning_rate: float = Field(gt=0)
+    head_learning_rate: float | None = Field(
+        None, gt=0, description="Of the weights outside the pre-trained body; absent: as all others."
+    )
     batch_size: int | None = Field(None, gt=0, description="Examples of a batch.")
     batch_tokens: int | None = Field(
         None, gt=0, description="Tokens of a batch at most, padding included: the longer of its inputs and its targets."
@@ -192,7 +196,10 @@ class Task(Strict):
     evaluate_limit: int | None = Field(None, gt=0, description="Rows scored, a seeded sample; all if absent.")
     evaluate_first: bool = Field(False, description="The first rows are scored instead of a sample.")
     text: list[str] = Field(
-        [], max_length=2, description="Text columns: one or two to classify, one to translate, one of running text."
+        [],
+        max_length=2,
+        description="Text columns: one or two to classify, or to join to a word problem; one to translate, or of "
+        "running text.",
     )
     target: str = Field(
         "label", description="Column of the label, the answer, the translation or the index of the right option."
@@ -200,6 +207,17 @@ class Task(Strict):
     languages: list[str] = Field(
         [],
         description="translation: the tokenizer's codes of source and target; none: the model knows one pair.",
+    )
+    equation: str | None = Field(
+        None, description="expression: column with the equation to learn from, infix or prefix, of + - * /."
+    )
+    numbers: str | None = Field(
+        None,
+        description="expression: column with the values that fill number0, number1, ... (or N_00) in the text, a list "
+        "or split by spaces; absent: the text has them.",
+    )
+    constants: list[float] = Field(
+        [1, 100], description="expression: numbers that an equation may use beside those of the text."
     )
     n_classes: int | None = Field(None, ge=2, description="classification: number of classes.")
     fields: dict[str, list[str]] = Field(
@@ -260,6 +278,7 @@ class Task(Strict):
             "generation": ("prompt",),
             "perplexity": ("text",),
             "translation": ("text",),
+            "expression": ("text", "equation"),
         }[self.kind]
         missing = [key for key in needed if not getattr(self, key)]
         if missing:
@@ -269,10 +288,10 @@ class Task(Strict):
                 raise ValueError(f"variants.{name}.context_tokens: its prompt has no {{context}} to cut")
         if self.kind == "translation" and (len(self.text) != 1 or len(self.languages) not in (0, 2)):
             raise ValueError("kind translation takes one `text` column and two `languages` or none")
-        if self.kind == "regression" and self.training and self.training.label_smoothing:
-            raise ValueError("training.label_smoothing: kind regression has no classes to spread probability over")
-        if self.scoring == "head" and any(variant.shots for variant in self.variants.values()):
-            raise ValueError("scoring head takes no demonstrations (`shots` of a variant)")
+        if self.kind in ("regression", "expression") and self.training and self.training.label_smoothing:
+            raise ValueError(f"training.label_smoothing: kind {self.kind} has no classes to spread probability over")
+        if self.has_head and any(variant.shots for variant in self.variants.values()):
+            raise ValueError("a head takes no demonstrations (`shots` of a variant)")
         if self.scoring == "head" and self.training and self.training.batch_tokens:
             raise ValueError("scoring head takes `training.batch_size`, not batch_tokens")
         if self.blank and (self.scoring != "head" or self.option):
@@ -282,7 +301,7 @@ class Task(Strict):
     @property
     def has_head(self) -> bool:
         """Whether the answers come from a head with fresh weights: nothing to evaluate before a fine-tuning."""
-        return self.kind in ("classification", "regression") or self.picks_by_head
+        return self.kind in ("classification", "regression", "expression") or self.picks_by_head
 
     @property
     def picks_by_head(self) -> bool:

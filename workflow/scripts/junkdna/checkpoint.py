@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 # Embeddings, norms and biases stay; so do heads, which are no part of the body that tasks share.
-NOT_PRUNABLE = r"embed|norm|bias|(^|\.)(shared|lm_head|classifier|score|pooler|qa_outputs)\."
+NOT_PRUNABLE = r"embed|norm|bias|(^|\.)(shared|lm_head|classifier|score|pooler|qa_outputs|solver)\."
 # GPT-2 stores its linear weights as (input, output); everything else as (output, input).
 TRANSPOSED = {"gpt2"}
 CHUNK = 1 << 20  # elements tested for NaN at a time: the test makes copies

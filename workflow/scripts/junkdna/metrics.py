@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from junkdna import expressions
 from junkdna.files import DataError
 
 # The columns of each corpus score, in sacrebleu's order.
@@ -168,7 +169,7 @@ def _mean(name: str) -> Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        *(_mean(name) for name in ("accuracy", "exact_match", "f1", "contains")),
+        *(_mean(name) for name in ("accuracy", "exact_match", "f1", "contains", "number_match")),
         Metric("matthews", ("y_true", "y_pred"), _matthews, _matthews_batched),
         Metric("f1_binary", ("y_true", "y_pred"), _f1, _f1_batched),
         Metric("pearson", ("y_true", "y_pred"), _correlation("pearsonr"), _pearson_batched),
@@ -241,3 +242,13 @@ def contains(prediction: str, answers: Iterable[str]) -> float:
     found = normalize_answer(prediction)
     # Answers such as "The The" normalise to nothing, which everything contains.
     return float(any(wanted in found for wanted in map(normalize_answer, answers) if wanted))
+
+
+def number_match(prediction: str, answers: Iterable[str]) -> float:
+    """1 if the last number of the prediction's first line equals an accepted answer, within 1e-4 of it.
+
+    The last one, since a model that shows its sum ends with the result: of ``8 - 2 = 6 apples`` it is 6.
+    """
+    found = expressions.last_number(prediction)
+    wanted = [expressions.last_number(answer) for answer in answers]
+    return float(found is not None and any(expressions.equal(found, w) for w in wanted if w is not None))

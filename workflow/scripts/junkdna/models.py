@@ -25,6 +25,8 @@ from transformers import (
 
 from junkdna import state as states
 from junkdna.catalog import Model, Task
+from junkdna.expression_model import ExpressionModel
+from junkdna.expressions import written
 from junkdna.files import DataError, atomic_path, read_json
 
 log = logging.getLogger(__name__)
@@ -84,6 +86,7 @@ def load_model(
     auto = AutoModelForSequenceClassification if task.kind in LABELLED else AutoModelForCausalLM
     auto = AutoModelForSeq2SeqLM if task.kind == "translation" else auto
     auto = AutoModelForMultipleChoice if task.picks_by_head else auto
+    auto = ExpressionModel if task.kind == "expression" else auto
     if type(config) not in auto._model_mapping:
         by = f" and scoring {task.scoring}" if task.kind == "multiple_choice" else ""
         raise DataError(
@@ -111,6 +114,8 @@ def task_config(
         config.problem_type = "regression" if task.kind == "regression" else "single_label_classification"
     if task.picks_by_head:
         config.num_labels = 1  # a score per option
+    if task.kind == "expression":
+        config.expression_constants = [written(constant) for constant in task.constants]
     if task.training and task.training.dropout is not None:
         names = [name for name in DROPOUTS if hasattr(config, name)]
         if not names:

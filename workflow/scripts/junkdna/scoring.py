@@ -20,8 +20,9 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from junkdna import metrics, tasks, translation
+from junkdna import expressions, metrics, tasks, translation
 from junkdna.catalog import METRICS, Task, Variant
+from junkdna.expression_model import ExpressionModel, ProblemCollator, encode_problems, solution
 from junkdna.models import max_tokens
 from junkdna.tasks import Question
 from junkdna.training import encode, pad_right
@@ -59,7 +60,9 @@ def evaluate(
 
 def summarise(task: Task, frame: pd.DataFrame) -> dict[str, Any]:
     """Number of examples, chance level and all metrics of the predictions of one variant."""
-    names = [name for name in METRICS[task.kind] if name != "f1_binary" or task.n_classes == 2]
+    # These say something of two classes, and of answers that are numbers.
+    fits = {"f1_binary": task.n_classes == 2, "number_match": task.metric == "number_match"}
+    names = [name for name in METRICS[task.kind] if fits.get(name, True)]
     options = frame["option_scores"]
     counts = None if options.isna().any() or task.kind == "regression" else options.map(len).to_numpy()
     return {
@@ -77,6 +80,8 @@ def predict(
         return _perplexity(model, tokenizer, task, folder)
     questions = tasks.questions(folder, task, variant, partial(first_tokens, tokenizer))
     frame = pd.DataFrame({"id": [question.id for question in questions]})
+    if task.kind == "expression":
+        return _solved(model, tokenizer, task, frame, questions)
     if task.has_head:
         length = input_length(task, max_tokens(model.config, tokenizer))
         read = tasks.per_option(questions) if task.picks_by_head else questions
@@ -97,6 +102,7 @@ def predict(
         exact_match=[metrics.exact_match(*pair) for pair in pairs],
         f1=[metrics.f1(*pair) for pair in pairs],
         contains=[metrics.contains(*pair) for pair in pairs],
+        number_match=[metrics.number_match(*pair) for pair in pairs],
     )
 
 
@@ -115,6 +121,22 @@ def _translated(
     references = [question.answers[0] for question in asked]
     frame = frame.assign(prediction=found, reference=references, y_pred=np.nan, y_true=np.nan, option_scores=None)
     return frame.assign(**metrics.translation_counts(found, references, task.bleu_tokenizer))
+
+
+def _solved(
+    model: ExpressionModel, tokenizer: PreTrainedTokenizerBase, task: Task, frame: pd.DataFrame, asked: list[Question]
+) -> pd.DataFrame:
+    length = input_length(task, max_tokens(model.config, tokenizer))
+    encoded, collate = encode_problems(asked, tokenizer, length), ProblemCollator(tokenizer.pad_token_id)
+    texts, values = [""] * len(asked), np.full(len(asked), np.nan)
+    for batch in _progress(batches([len(example["input_ids"]) for example in encoded]), "solve"):
+        inputs = {key: tensor.to(model.device) for key, tensor in collate([encoded[i] for i in batch]).items()}
+        for i, ids in zip(batch, model.solve(**inputs), strict=True):
+            texts[i], values[i] = solution(ids, asked[i].problem, model.config)
+    right = np.array([question.target for question in asked])
+    frame = frame.assign(prediction=texts, reference=[expressions.written(value) for value in right])
+    frame = frame.assign(y_pred=values, y_true=right, option_scores=None)
+    return frame.assign(accuracy=[float(expressions.equal(*pair)) for pair in zip(values, right, strict=True)])
 
 
 def _labelled(frame: pd.DataFrame, task: Task, questions: list[Question], logits: np.ndarray) -> pd.DataFrame:

@@ -1,33 +1,34 @@
-"""From a data set's parquet files to questions: rows, prompts, options. Torch-free; reads only the columns it needs.
+"""From the rows of a data set to questions: prompts, options, answers. Torch-free; reads only the columns it needs.
 
-The hub's columns are taken as they are; a dotted name enters nested values (``answer.aliases``). Everything drawn is
-drawn by a hash of the question's id, so that it does not depend on limits, on other rows or on the order of variants.
+Everything drawn is drawn by a hash of the question's id, so that it does not depend on limits, on other
+rows or on the order of variants.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
+import math
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from junkdna import expressions
 from junkdna.catalog import Task, Variant
+from junkdna.expressions import ExpressionError, Problem
 from junkdna.files import DataError, read_json
+from junkdna.rows import Row, check_file, files_of, flat, read_rows, value
 
-ID_COLUMNS = ("id", "question_id")
+log = logging.getLogger(__name__)
+
 SAMPLE_SEED = 0
-BATCH_ROWS = 256  # read at a time: evidence texts are long, and often the first rows suffice
 LETTERS = string.ascii_uppercase
 
-Row = dict[str, Any]
 # The beginning of a text that is so many tokens long.
 Cut = Callable[[str, int], str]
 
@@ -42,6 +43,7 @@ class Question:
         answers: generation: accepted answers, the target first; translation: the reference.
         options: multiple_choice: continuations of the prompt, in order; scoring head: the last text that the head reads
             for each, after `texts`. shown: their texts for people.
+        problem: expression: the text with its numbers; expression: prefix tokens to learn, in training only.
         target: class, index of the right option, or value; None for generation.
     """
 
@@ -51,6 +53,8 @@ class Question:
     options: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
     target: float | None = None
+    problem: Problem | None = None
+    expression: tuple[str, ...] = ()
 
 
 def dataset_folder(manifest: Path) -> Path:
@@ -69,8 +73,8 @@ def check_columns(folder: Path, task: Task, stage: Literal["train", "evaluate"])
         splits.add(task.demonstration_split)
     for config in task.configs:
         for split in sorted(splits):
-            for file in _files(folder, config, split):
-                _check_file(file, _columns(task, split == task.evaluate_split))
+            for file in files_of(folder, config, split):
+                check_file(file, _columns(task, split == task.evaluate_split))
 
 
 def training_questions(folder: Path, task: Task, fraction: float) -> list[Question]:
@@ -81,7 +85,8 @@ def training_questions(folder: Path, task: Task, fraction: float) -> list[Questi
     """
     rows = list(itertools.islice(_rows(folder, task, task.train_split, where=False), task.train_limit))
     rows = rows[: max(1, round(fraction * len(rows)))]
-    return [_example(task, Variant(), name, row, folder, None) for name, row in rows]
+    found = [_example(task, Variant(), name, row, folder, None) for name, row in rows]
+    return found if task.kind != "expression" else _with_expressions(task, rows, found, folder)
 
 
 def per_option(questions: list[Question]) -> list[Question]:
@@ -127,44 +132,13 @@ def sample(names: list[str], limit: int | None) -> list[str]:
     return [name for name in names if name in kept]
 
 
-def value(row: Any, column: str) -> Any:
-    """The value of a dotted column; lists are entered element by element, or at a number (None if too short)."""
-    for part in column.split("."):
-        if part.isdigit():
-            row = row[int(part)] if row is not None and int(part) < len(row) else None
-        else:
-            row = [element[part] for element in row] if isinstance(row, list) else row[part]
-    return row
-
-
-def flat(found: Any) -> list[Any]:
-    """The values in lists within lists, in order; what is not there is left out."""
-    if isinstance(found, list):
-        return [value for element in found for value in flat(element)]
-    return [] if found is None else [found]
-
-
 def _draw(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}/{name}".encode()).digest()
 
 
-def _files(folder: Path, config: str, split: str) -> list[Path]:
-    if config == "default" and not (folder / config).is_dir() and (folder / "data").is_dir():
-        config = "data"  # where the hub keeps the files of a data set that has one configuration
-    place = folder / config
-    # The second form is that of the branches in which the hub converts a data set to parquet.
-    if files := sorted(place.glob(f"{split}-*-of-*.parquet")) or sorted(place.glob(f"{split}/*.parquet")):
-        return files
-    configs = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    if config not in configs:
-        raise DataError(f"{folder}: no configuration {config!r}; there are {', '.join(configs) or 'none'}")
-    splits = sorted({path.name.rsplit("-", 3)[0] for path in (folder / config).glob("*-*-of-*.parquet")})
-    raise DataError(f"{folder / config}: no split {split!r}; there are {', '.join(splits) or 'none'}")
-
-
 def _columns(task: Task, where: bool) -> list[str]:
     """The columns that a task reads, dotted; those of ``where`` only in the split that is evaluated."""
-    wanted = [*task.text, *task.aliases]
+    wanted = [*task.text, *task.aliases, *filter(None, (task.equation, task.numbers))]
     if task.kind != "perplexity":
         wanted.append(task.target)
     for columns in (task.choices, task.labels if isinstance(task.labels, str) else None):
@@ -183,47 +157,11 @@ def fields(template: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(template) if name))
 
 
-def _open(file: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(file)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{file}: truncated or not parquet ({error}); fetch the file again") from error
-
-
-def _check_file(file: Path, columns: Iterable[str]) -> None:
-    with _open(file) as opened:
-        schema = opened.schema_arrow
-    paths = set(_paths(pa.struct(list(schema))))
-    for column in columns:
-        if ".".join(part for part in column.split(".") if not part.isdigit()) not in paths:
-            raise DataError(f"{file}: no column {column!r}; there are {', '.join(sorted(paths))}")
-
-
-def _paths(kind: pa.DataType, prefix: str = "") -> Iterator[str]:
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        yield from _paths(kind.value_type, prefix)
-    elif pa.types.is_struct(kind):
-        for field in kind:
-            yield f"{prefix}{field.name}"
-            yield from _paths(field.type, f"{prefix}{field.name}.")
-
-
 def _rows(folder: Path, task: Task, split: str, where: bool) -> Iterator[tuple[str, Row]]:
     """Ids and rows of a split of all configurations; the row's configuration is under ``__config``."""
     columns = _columns(task, where)
     for config in task.configs:
-        number = 0
-        for file in _files(folder, config, split):
-            _check_file(file, columns)
-            with _open(file) as opened:
-                names = opened.schema_arrow.names
-                identity = next((column for column in ID_COLUMNS if column in names), None)
-                # Whole top-level columns: entering structs by leaf would lose the pairing of their lists.
-                needed = dict.fromkeys([c.split(".")[0] for c in columns] + [identity] * bool(identity))
-                for row in (r for b in opened.iter_batches(BATCH_ROWS, columns=list(needed)) for r in b.to_pylist()):
-                    row["__config"] = config
-                    yield str(row[identity]) if identity else f"{config}-{number:06d}", row
-                    number += 1
+        yield from read_rows(folder, config, split, columns)
 
 
 def _matching(rows: Iterable[tuple[str, Row]], where: dict[str, Any]) -> Iterator[tuple[str, Row]]:
@@ -241,6 +179,8 @@ def _unique(rows: Iterable[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
 
 
 def _example(task: Task, variant: Variant, name: str, row: Row, folder: Path, cut: Cut | None) -> Question:
+    if task.kind == "expression":
+        return _word_problem(task, name, row, folder)
     if not task.picks_by_head:
         return _labelled(task, name, row, folder)
     (choices, right), text = _options(task, variant, name, row), _prompt(task, variant, row, cut)
@@ -252,6 +192,34 @@ def _example(task: Task, variant: Variant, name: str, row: Row, folder: Path, cu
             raise DataError(f"row {name}: {text!r}: {task.blank!r} is expected once, where the options go")
         texts, options = (), [text.replace(task.blank, choice) for choice in choices]
     return Question(name, texts, options=tuple(options), shown=tuple(choices), target=float(right))
+
+
+def _word_problem(task: Task, name: str, row: Row, folder: Path) -> Question:
+    values = value(row, task.numbers) if task.numbers else None
+    values = values.split() if isinstance(values, str) else values and list(map(str, values))
+    try:
+        problem = expressions.read(" ".join(str(value(row, column)) for column in task.text), values)
+        target = float(expressions.number(str(value(row, task.target))))
+    except ExpressionError as error:
+        raise DataError(f"{folder}/{row['__config']}: row {name}: {error}") from error
+    return Question(name, (problem.text,), target=target, problem=problem)
+
+
+def _with_expressions(task: Task, rows: list[tuple[str, Row]], asked: list[Question], folder: Path) -> list[Question]:
+    """The questions with what to learn; those whose equation the slots and constants cannot say are left out."""
+    constants = [expressions.written(constant) for constant in task.constants]
+    found, errors = [], []
+    for (name, row), question in zip(rows, asked, strict=True):
+        try:
+            tokens = expressions.link(expressions.parse(str(value(row, task.equation))), question.problem, constants)
+            found.append(replace(question, expression=tokens))
+        except ExpressionError as error:
+            errors.append(f"row {name}: {error}")
+    if errors:
+        log.warning("%s: %d of %d training rows are left out, first %s", folder, len(errors), len(rows), errors[0])
+    if not found:
+        raise DataError(f"{folder}: {task.train_split}: no row has an equation that can be learnt")
+    return found
 
 
 def _labelled(task: Task, name: str, row: Row, folder: Path) -> Question:
@@ -297,7 +265,7 @@ def _asked(
 def _single(task: Task, variant: Variant, name: str, row: Row, cut: Cut | None) -> tuple[str, str, dict[str, Any]]:
     """One question without demonstrations: its prompt, its answer as a demonstration shows it, and the rest."""
     text = _prompt(task, variant, row, cut)
-    choices, right = _options(task, variant, name, row) if task.choices else ([str(value(row, task.target))], 0)
+    choices, right = _options(task, variant, name, row) if task.choices else ([_answer(value(row, task.target))], 0)
     if task.kind == "generation":
         answers = [choices[right]]
         for column in task.aliases:
@@ -310,6 +278,11 @@ def _single(task: Task, variant: Variant, name: str, row: Row, cut: Cut | None) 
     options = tuple(f" {label}" for label in labels)
     rest = {"options": options, "shown": tuple(choices), "target": float(right)}
     return text + task.cue, labels[right], rest
+
+
+def _answer(content: Any) -> str:
+    """An answer as a demonstration shows it: 6 for the 6.0 of a column of floats."""
+    return expressions.written(content) if isinstance(content, float) and math.isfinite(content) else str(content)
 
 
 def _prompt(task: Task, variant: Variant, row: Row, cut: Cut | None) -> str:

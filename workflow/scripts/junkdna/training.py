@@ -27,6 +27,7 @@ from transformers.trainer_pt_utils import LabelSmoother
 from transformers.trainer_utils import get_last_checkpoint
 
 from junkdna.catalog import Task
+from junkdna.expression_model import ProblemCollator, encode_problems, labelled
 from junkdna.files import DataError
 from junkdna.models import LABELLED, matched, max_tokens
 from junkdna.tasks import Question, per_option
@@ -137,7 +138,7 @@ def fine_tune(
     """
     training = task.training
     if training is None or not (task.has_head or task.kind == "translation"):
-        kinds = f"{', '.join((*LABELLED, 'translation'))}, or multiple_choice with scoring head"
+        kinds = f"{', '.join((*LABELLED, 'translation', 'expression'))}, or multiple_choice with scoring head"
         raise DataError(f"task of kind {task.kind}: cannot be fine-tuned; give it `training`, and a kind of {kinds}")
     if (masks is None) != (transfer == "dense"):
         raise DataError(f"transfer {transfer!r}: {'needs a' if masks is None else 'takes no'} compressed state")
@@ -163,6 +164,8 @@ def fine_tune(
         compute_loss_func=LabelSmoother(training.label_smoothing) if smoothed else None,
         callbacks=[keeper, StopAtNaN()],
     )
+    if training.head_learning_rate is not None:
+        hasten(trainer, training.head_learning_rate)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(resume)) if resume.is_dir() else None)
     model.eval()
     keeper.verify()
@@ -186,12 +189,27 @@ def prepare(
         texts = [q.texts[0] for q in questions], [q.answers[0] for q in questions]
         return encode_pairs(tokenizer, task, *texts, length), PairCollator(tokenizer.pad_token_id, model)
     read = encode_options if task.picks_by_head else encode
+    if task.kind == "expression":
+        data = labelled(encode_problems(questions, tokenizer, length), questions, model.config)
+        if not data:
+            raise DataError(f"training.max_length: {length}: no problem is left whose numbers fit")
+        return data, ProblemCollator(tokenizer.pad_token_id)
     number, dtype = (float, torch.float32) if task.kind == "regression" else (int, torch.long)
     data = [
         {"input_ids": ids, "label": number(q.target)}
         for ids, q in zip(read(questions, tokenizer, length), questions, strict=True)
     ]
     return data, Collator(tokenizer.pad_token_id, dtype)
+
+
+def hasten(trainer: Trainer, rate: float) -> None:
+    """Give the weights outside the pre-trained body a learning rate of their own, on the same schedule."""
+    optimizer = trainer.create_optimizer()
+    body = {id(weight) for weight in trainer.model.base_model.parameters()}
+    for group in list(optimizer.param_groups):
+        fresh = [weight for weight in group["params"] if id(weight) not in body]
+        group["params"] = [weight for weight in group["params"] if id(weight) in body]
+        optimizer.add_param_group({**group, "params": fresh, "lr": rate})
 
 
 def token_batches(data: list[dict[str, Any]], most: int) -> list[list[dict[str, Any]]]:
