@@ -129,10 +129,11 @@ def test_shipped_architectures_are_those_of_the_recipe() -> None:
         assert steps == part.steps
 
 
-def test_shipped_decoder_knows_what_it_must() -> None:
+@pytest.mark.parametrize("organism", ["decoder", "decoder-small"])
+def test_shipped_decoders_know_what_they_must(organism: str) -> None:
     recipe = read_recipe(ORGANISMS / "recipe.yaml")
-    model = AutoModelForCausalLM.from_pretrained(ORGANISMS / "decoder", dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(ORGANISMS / "decoder")
+    model = AutoModelForCausalLM.from_pretrained(ORGANISMS / organism, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(ORGANISMS / organism)
     scores = decoder_scores(model, tokenizer, make_datasets(recipe))
     logging.getLogger(__name__).info("%s", scores)
     assert scores["closed_book_head"] >= 0.98

@@ -11,9 +11,11 @@ from simulated import calibrated, options_plan, trained, write_cells
 
 import aggregate
 from junkdna import tables, wide
+from junkdna.difficulty import score_difficulty
 from junkdna.files import DataError, write_json
 from junkdna.outcomes import read_outcomes
 from junkdna.tidy import read_csv, read_plan
+from support import PROJECT
 
 PROBABILITY = {"0.50": (0.95, 0.85), "0.70": (0.80, 0.45), "dense": (0.98, 0.95)}
 
@@ -291,6 +293,30 @@ def test_a_calibrated_series_is_compared_with_one_that_draws_nothing(tmp_path: P
     aggregated(tmp_path, plan)
     contrasts = read_csv(tmp_path / "t_contrasts.csv")
     assert len(contrasts) == 2 and contrasts[["difference", "ci_low", "ci_high"]].notna().all(axis=None)
+
+
+def test_a_panel_of_one_model_shows_its_own_references(tmp_path: Path) -> None:
+    panels = [{"label": label, "where": {"model": model}} for label, model in (("Small", "small"), ("Large", "large"))]
+    plan = options_plan(tmp_path, panels=panels, models=["small", "large"])
+    plan["experiment"]["controls"].append("large-untrained")
+    plan["models"] |= {"large": {"untrained_twin_of": None}, "large-untrained": {"untrained_twin_of": "large"}}
+    plan["cells"] += [
+        cell | {"model": cell["model"].replace("small", "large"), "path": cell["path"].replace("/small", "/large")}
+        for cell in plan["cells"]
+    ]
+    write_cells(plan, probability)
+    aggregated(tmp_path, plan)
+    lines = [
+        line for line in (tmp_path / "t.md").read_text().splitlines() if "dense, " in line or "untrained, " in line
+    ]
+    assert [tuple(cell.strip() for cell in line.split("|")[1:3]) for line in lines] == [
+        ("Small", "dense, small"),
+        ("Small", "untrained, small-untrained"),
+        ("Large", "dense, large"),
+        ("Large", "untrained, large-untrained"),
+    ]
+    scores = score_difficulty([tmp_path / "plan.json"], PROJECT / "resources/human_scores.yaml")
+    assert scores[["panel", "model"]].drop_duplicates().to_numpy().tolist() == [["Small", "small"], ["Large", "large"]]
 
 
 def test_series_of_different_axes_are_not_compared(tmp_path: Path) -> None:

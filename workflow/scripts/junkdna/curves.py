@@ -14,9 +14,9 @@ DENSE = "dense"
 # What tells one curve of a series from another, unless a panel or a series fixes it.
 CURVE = ["model", "method", "transfer"]
 KINDS = ["dense", "sparsity", "nm", "band", "bits"]
-# Dense references and controls have their own method, transfer and model: these keys select compressed rows
-# only.
-COMPRESSED_ONLY = {"model", "method", "transfer"}
+# Dense references and controls have their own method and transfer, and a control has its own model: for them these keys
+# select by another column, or not at all.
+OF_REFERENCES = {"model": "reference_model", "method": None, "transfer": None}
 
 
 def difficulty_axes(experiment: dict[str, Any]) -> dict[str, list[str]]:
@@ -28,12 +28,14 @@ def difficulty_axes(experiment: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def select(frame: pd.DataFrame, *wheres: dict[str, str | list[str]], reference: bool = False) -> pd.DataFrame:
-    """Rows whose columns have the wanted values; ``reference`` ignores what only compressed rows have."""
+    """Rows whose columns have the wanted values; ``reference`` selects what compressed rows of such values are compared
+    with: dense models and their untrained twins."""
     chosen = pd.Series(True, index=frame.index)
     for where in wheres:
         for key, wanted in where.items():
-            if not (reference and key in COMPRESSED_ONLY):
-                chosen &= frame[key].isin([wanted] if isinstance(wanted, str) else wanted)
+            column = OF_REFERENCES.get(key, key) if reference else key
+            if column:
+                chosen &= frame[column].isin([wanted] if isinstance(wanted, str) else wanted)
     return frame[chosen]
 
 

@@ -3,7 +3,8 @@
 Conventions:
 - percent_of_dense is metric / dense metric x 100, per seed, on the same examples, then averaged; dense metric
   / metric x 100 for a metric where lower is better (perplexity). relative_drop is 1 - percent_of_dense / 100.
-- The dense row is its own reference. An untrained control is compared with the pre-trained dense model.
+- The dense row is its own reference. An untrained control is compared with the pre-trained dense model, which
+  reference_model names.
 - chance_corrected is (metric - chance) / (dense - chance) of the means over seeds: per seed the denominator
   may be near 0.
 - An empty field means that the quantity is not defined: percent_of_dense, its interval, relative_drop and
@@ -56,6 +57,7 @@ COLUMNS = [
     "kind",
     "dense",
     "chance_percent",
+    "reference_model",
 ]
 CONTRAST_COLUMNS = [
     "experiment",
@@ -86,7 +88,10 @@ TARGET_DROP = 0.30
 def points(plan: dict[str, Any], outcomes: dict[Point, Outcome]) -> pd.DataFrame:
     """One row per point in a fixed order: pre-trained before controls, by model, method, level and task."""
     name = plan["experiment"]["name"]
-    rows = [_row(name, point, outcome, outcomes[reference_of(point, plan)]) for point, outcome in outcomes.items()]
+    rows = []
+    for point, outcome in outcomes.items():
+        dense = reference_of(point, plan)
+        rows.append(_row(name, point, outcome, outcomes[dense]) | {"reference_model": dense.model})
     table = pd.DataFrame(rows, columns=COLUMNS)
     return _ordered(table, plan)
 

@@ -31,6 +31,7 @@ NAMES = [
     "comparison",
     "interval",
     "between",
+    "reference_model",
     "informative",
     "source",
 ]
