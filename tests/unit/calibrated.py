@@ -135,7 +135,7 @@ def plain(base: Base, kind: str, method: str, level: str, **changes: Any) -> dic
         forward_with_hooks(model, layers, batches, lambda name, x, into=statistics: into[name].add(x))
         for name, layer in layers.items():
             source = name if name in base.checkpoint.infos else name.removeprefix(f"{model.base_model_prefix}.")
-            prepared = code.prepare(statistics[name].finish(), params, name)
+            prepared = code.prepare(statistics[name], params, name)
             solved = code.solve(base.weight(source).to(DEVICE), prepared, parse(level), params).weight
             found[source] = base.stored(source, solved.cpu())
             layer.weight.copy_(found[source])

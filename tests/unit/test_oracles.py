@@ -144,11 +144,11 @@ def sample(rows: int, columns: int, tokens: int = 400, seed: int = 0) -> tuple[t
     return torch.randn(rows, columns, generator=draw), inputs
 
 
-def gram_of(inputs: torch.Tensor) -> torch.Tensor:
+def gram_of(inputs: torch.Tensor) -> hessian.Gram:
     gram = hessian.Gram(inputs.shape[1], inputs.device)
     for part in inputs.split(150):
         gram.add(part)
-    return gram.finish()
+    return gram
 
 
 def solve(module: Any, weight: torch.Tensor, inputs: torch.Tensor, level: str, **changes: Any) -> Any:
@@ -248,19 +248,25 @@ def test_wanda_is_exact_in_each_row_and_takes_the_first_of_ties(level: str) -> N
 def test_gram_is_the_second_moment(width: int) -> None:
     inputs = sample(1, width, tokens=310)[1]
     expected = inputs.double().T @ inputs.double()
-    assert torch.allclose(gram_of(inputs).double(), expected, rtol=1e-4, atol=1e-5 * float(expected.diagonal().mean()))
+    assert torch.allclose(
+        gram_of(inputs).finish().double(), expected, rtol=1e-4, atol=1e-5 * float(expected.diagonal().mean())
+    )
     norms = hessian.SquaredNorms(width, inputs.device)
     for part in inputs.split(100):
         norms.add(part)
     assert torch.allclose(norms.finish(), expected.diagonal(), rtol=1e-12)
 
 
-def test_factor_is_the_cholesky_factor_of_the_damped_inverse() -> None:
-    inputs = sample(1, 96, tokens=500)[1]
-    moments = inputs.double().T @ inputs.double()
-    damped = moments + 0.01 * moments.diagonal().mean() * torch.eye(96, dtype=torch.float64)
+@pytest.mark.parametrize("width", [96, 515])  # one panel, and three of which the last is narrow
+@pytest.mark.parametrize("reorder", [False, True])
+def test_factor_is_the_cholesky_factor_of_the_damped_inverse(width: int, reorder: bool) -> None:
+    inputs = sample(1, width, tokens=5 * width)[1]
+    order = torch.randperm(width, generator=torch.Generator().manual_seed(0)) if reorder else None
+    seen = inputs.double() if order is None else inputs.double()[:, order]
+    moments = seen.T @ seen
+    damped = moments + 0.01 * moments.diagonal().mean() * torch.eye(width, dtype=torch.float64)
     expected = torch.linalg.cholesky(torch.linalg.inv(damped), upper=True)
-    upper, dead = hessian.factor(gram_of(inputs), 0.01, "layer")
+    upper, dead = hessian.factor(gram_of(inputs), 0.01, "layer", order)
     assert not dead.any() and not upper.tril(-1).any()
     assert torch.allclose(upper.double(), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
 
@@ -278,13 +284,13 @@ def test_a_hessian_of_low_rank_gets_ten_times_the_damping(caplog: pytest.LogCapt
 
 
 def test_a_hessian_that_no_damping_helps_names_the_layer(caplog: pytest.LogCaptureFixture) -> None:
-    gram = torch.eye(8)
-    gram[0, 1] = gram[1, 0] = 500.0  # no second moment at all
+    gram = gram_of(torch.eye(8))
+    gram.panels[0][1, 0] = 500.0  # no second moment at all
     with pytest.raises(DataError, match=r"fc1: Hessian not positive definite with damping 100; use more calibration"):
         hessian.factor(gram, 0.01, "fc1")
     assert len(caplog.records) == hessian.RETRIES + 1
     with pytest.raises(DataError, match=r"fc1: its inputs on the calibration data hold NaN"):
-        hessian.factor(torch.full((4, 4), torch.nan), 0.01, "fc1")
+        hessian.factor(gram_of(torch.full((1, 4), torch.nan)), 0.01, "fc1")
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,15 @@ def test_codes_of_any_width_come_back(data: st.DataObject, bits: int, rows: int,
     assert "".join(f"{byte:08b}" for byte in packed.tolist()) == text.ljust(8 * len(packed), "0")
 
 
+@pytest.mark.parametrize("bits", [1, 3, 4, 8])
+def test_parts_do_not_show(bits: int) -> None:
+    codes = torch.randint(1 << bits, (2 * packing.CHUNK + 5,), generator=torch.Generator().manual_seed(0)).byte()
+    packed = packing.pack_codes(codes, bits)
+    assert torch.equal(packing.unpack_codes(packed, bits, codes.shape), codes)
+    values = codes[: 3 * packing.ROWS * 20].view(-1, 20)[:-7].T.contiguous().T  # rows in several parts, in columns
+    assert torch.equal(packing.selected(values, values > 0), values.masked_select(values > 0))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data(), st.integers(1, 6), st.integers(1, 11))
 def test_masks_come_back(data: st.DataObject, rows: int, columns: int) -> None:

@@ -112,14 +112,29 @@ def statistics(base: Base, measure: Any) -> Weights:
     """What a dense sweep gathers, by the layer that it is named after."""
     found: Weights = {}
 
-    def prepare(gathered: torch.Tensor, _: Any, name: str) -> None:
-        found[name] = gathered.clone()
+    def prepare(gathered: Any, _: Any, name: str) -> None:
+        found[name] = gathered.finish().clone()
 
     def keep(weight: torch.Tensor, *_: Any) -> Solution:
         return Solution(weight, {}, 0)
 
     stream(base, [parse("0.50")], {"propagate": "dense"}, measure, prepare, keep)
     return found
+
+
+def test_the_last_layer_of_a_block_is_dropped_while_the_others_gather(tmp_path: Path, monkeypatch: Any) -> None:
+    events: list[str] = []
+
+    class Noting(SquaredNorms):
+        def add(self, inputs: torch.Tensor) -> None:
+            events.append("add")
+            super().add(inputs)
+
+    drop = streaming.Skeleton.drop
+    monkeypatch.setattr(streaming.Skeleton, "drop", lambda self, name: (events.append(name), drop(self, name)))
+    statistics(base_of(save_model(tmp_path, "llama")), Noting)
+    dropped = next(number for number, event in enumerate(events) if event != "add" and "layers.1." in event)
+    assert events[dropped].endswith("down_proj.weight") and "add" in events[dropped:]
 
 
 @pytest.mark.parametrize("measure", [Gram, SquaredNorms])

@@ -21,6 +21,11 @@ Begin = Callable[[int, torch.Tensor], None]
 Fix = Callable[[int, torch.Tensor], torch.Tensor]
 
 
+def transposed(weight: torch.Tensor) -> torch.Tensor:
+    """A float32 copy (in, out) of a weight (out, in), for :func:`eliminate` to overwrite."""
+    return weight.T.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+
+
 def eliminate(weight: torch.Tensor, factor: torch.Tensor, fix: Fix, begins: list[tuple[int, Begin]]) -> torch.Tensor:
     """Fix all columns from left to right.
 

@@ -39,7 +39,7 @@ class SquaredNorms:
 
 
 class Gram:
-    """X^T X, float32 of shape (in, in). Until it is whole only the blocks on or below the diagonal exist, as panels."""
+    """X^T X, float32 of shape (in, in), held as panels of the blocks on or below the diagonal."""
 
     def __init__(self, width: int, device: torch.device) -> None:
         stops = [min(start + PANEL, width) for start in range(0, width, PANEL)]
@@ -53,12 +53,15 @@ class Gram:
                 rows, stop = panel.shape
                 panel.addmm_(inputs[:, stop - rows : stop].T, inputs[:, :stop])
 
+    def diagonal(self) -> torch.Tensor:
+        """Squared norms of the inputs, (in,)."""
+        return torch.cat([panel.diagonal(panel.shape[1] - panel.shape[0]) for panel in self.panels])
+
     def finish(self) -> torch.Tensor:
-        """The whole symmetric matrix; the panels are dropped."""
+        """The whole symmetric matrix."""
         width = self.panels[-1].shape[1]
         whole = self.panels[-1].new_empty(width, width)
-        while self.panels:
-            panel = self.panels.pop()
+        for panel in self.panels:
             rows, stop = panel.shape
             start = stop - rows
             square = panel[:, start:]
@@ -83,19 +86,23 @@ def _bfloat16_products(allowed: bool) -> Iterator[None]:
         settings.fp32_precision = before
 
 
-def factor(gram: torch.Tensor, damping: float, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+def factor(
+    gram: Gram, damping: float, name: str, order: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Upper Cholesky factor U of the inverse of the damped Hessian, ``(H + d mean(diag H) I)^-1 = U^T U``.
 
     Row i of U times ``1 / U[i, i]`` is the OBS update of the columns after i once all before it are fixed, and
     ``U[i, i]^2`` the leading element of the inverse of the Hessian that is left then.
 
     Args:
-        gram: X^T X, (in, in); becomes U, as there is to be memory for two of these matrices only.
+        gram: X^T X, (in, in); its panels stay until a damping did, and are dropped then. Beside them there is one
+            matrix, which turns from H into U in place.
         damping: d; raised tenfold, at most RETRIES times, while the matrix is not positive definite in float32.
         name: of the layer, for errors.
+        order: of the inputs in H and U, (in,); their own if None.
 
     Returns:
-        U, and which inputs never occurred (bool, (in,)): nothing depends on their weights.
+        U, and which inputs never occurred (bool, (in,)), in that order: nothing depends on their weights.
 
     Raises:
         DataError: not finite, or not positive definite with the largest damping either.
@@ -103,24 +110,52 @@ def factor(gram: torch.Tensor, damping: float, name: str) -> tuple[torch.Tensor,
     diagonal = gram.diagonal()
     if not bool(torch.isfinite(diagonal).all()):  # no element of X^T X is larger than the largest of its diagonal
         raise DataError(f"{name}: its inputs on the calibration data hold NaN or infinite values")
-    dead = diagonal == 0
-    mean = diagonal.mean()
+    dead, mean = diagonal == 0, diagonal.mean()
     diagonal[dead] = 1
-    undamped = diagonal.clone()
+    if order is not None:
+        diagonal, dead = diagonal[order], dead[order]
     for attempt in range(RETRIES + 1):
         shift = damping * 10**attempt * mean
-        torch.add(undamped, shift, out=diagonal)
+        upper = gram.finish()
+        if order is not None:
+            upper = upper[order][:, order]
+        upper.diagonal().copy_(diagonal + shift)
         # Reversed, H = R R^T with R upper triangular, so U = R^-1: one Cholesky and one triangular inverse.
-        lower = gram.flip(0, 1).T  # symmetric; in columns, as LAPACK wants what it is to overwrite
-        _, failed = torch.linalg.cholesky_ex(lower, out=(lower, torch.empty(0, dtype=torch.int32, device=gram.device)))
+        _reverse(upper)
+        lower = upper.T  # symmetric; in columns, as LAPACK wants what it is to overwrite
+        _, failed = torch.linalg.cholesky_ex(lower, out=(lower, torch.empty(0, dtype=torch.int32, device=lower.device)))
         if not failed:
+            gram.panels.clear()
             _invert(lower)
-            for end in range(len(gram), 0, -PANEL):
-                rows = lower[max(end - PANEL, 0) : end].flip(0, 1)
-                gram[len(gram) - end :][: len(rows)] = rows
-            return gram, dead
+            _reverse(upper)
+            _transpose(upper)
+            return upper, dead
         log.warning("%s: Hessian not positive definite with damping %g; trying ten times as much", name, shift / mean)
     raise DataError(f"{name}: Hessian not positive definite with damping {shift / mean:g}; use more calibration data")
+
+
+def _reverse(square: torch.Tensor) -> None:
+    """Reverse rows and columns in place."""
+    size = len(square)
+    for start in range(0, size // 2, PANEL):
+        stop = min(start + PANEL, size // 2)
+        first, last = square[start:stop], square[size - stop : size - start]
+        kept = first.flip(0, 1)
+        first.copy_(last.flip(0, 1))
+        last.copy_(kept)
+    if size % 2:
+        middle = square[size // 2]
+        middle.copy_(middle.flip(0))
+
+
+def _transpose(square: torch.Tensor) -> None:
+    """Transpose in place."""
+    tiles = [slice(start, start + PANEL) for start in range(0, len(square), PANEL)]
+    for number, rows in enumerate(tiles):
+        for columns in tiles[: number + 1]:
+            kept = square[rows, columns].T.contiguous()
+            square[rows, columns] = square[columns, rows].T.clone()
+            square[columns, rows] = kept
 
 
 def _invert(lower: torch.Tensor) -> None:

@@ -40,9 +40,6 @@ class Statistic(Protocol):
     def add(self, inputs: torch.Tensor) -> None:
         """Count in inputs of shape (tokens, in)."""
 
-    def finish(self) -> torch.Tensor:
-        """The statistic over all inputs."""
-
 
 @dataclass(frozen=True)
 class Solution:
@@ -53,7 +50,7 @@ class Solution:
     zeros: int
 
 
-Prepare = Callable[[torch.Tensor, dict[str, Any], str], Any]
+Prepare = Callable[[Any, dict[str, Any], str], Any]
 Solve = Callable[[torch.Tensor, Any, Level, dict[str, Any]], Solution]
 Result = tuple[dict[str, Any], dict[str, torch.Tensor]]
 
@@ -95,10 +92,11 @@ def stream(
             last = block is blocks[-1]
             with skeleton.loaded(block) as module:
                 targets = skeleton.targets(block)
-                for names, gathered in gather(module, block, targets, inputs, statistic, forward=dense and not last):
+                forward = dense and not last
+                for names, gathered in gather(module, block, targets, inputs, statistic, skeleton.drop, forward):
                     while targets:  # gathered: until they are compressed, no weight is needed here
-                        skeleton.empty(skeleton.where[targets.popitem()[0]])
-                    prepared = prepare(gathered.finish(), params, names[0])
+                        skeleton.drop(targets.popitem()[0])
+                    prepared = prepare(gathered, params, names[0])
                     for name in names:
                         weight = base.weight(name).to(skeleton.device)
                         for level, (rule, tensors) in zip(levels, results, strict=True):
@@ -155,6 +153,7 @@ def gather(
     targets: dict[str, nn.Module],
     inputs: list[Batch],
     statistic: Callable[[int, torch.device], Statistic],
+    drop: Callable[[str], None],
     forward: bool,
 ) -> Iterator[tuple[list[str], Statistic]]:
     """Run a block on all inputs; yield the layers that share an input, and its statistic, which is then dropped.
@@ -163,6 +162,7 @@ def gather(
 
     Args:
         targets: weight name to linear layer.
+        drop: called with the names of the weights that the pass does not need, as soon as they are known.
         forward: also replace the hidden states by the block's outputs; else stop before the last layer.
     """
     groups: list[list[str]] = []  # by shared input, in the order of the calls
@@ -197,9 +197,11 @@ def gather(
                     batch.hidden = hidden
             except _StopForward:
                 pass
-            if groups:
+            if groups and not last:
                 last = groups[-1][-1]
                 seen[0] = None
+                if not forward:
+                    drop(last)
     finally:
         for handle in handles:
             handle.remove()
@@ -342,9 +344,14 @@ class Skeleton:
         """Drop one parameter's values."""
         set_module_tensor_to_device(self.model, name, "meta")
 
+    def drop(self, source: str) -> None:
+        """Drop a weight, by the checkpoint's name."""
+        self.empty(self.where[source])
+
     def replace(self, source: str, weight: torch.Tensor) -> None:
         """Put a compressed weight, in its stored form, where the block runs."""
-        set_module_tensor_to_device(self.model, self.where[source], self.device, value=weight, dtype=self.dtype)
+        value = weight.contiguous()
+        set_module_tensor_to_device(self.model, self.where[source], self.device, value=value, dtype=self.dtype)
 
     def inputs(self, stack: Stack) -> list[Batch]:
         """What the first block of a stack is called with, batch by batch; earlier stacks answer from memory."""

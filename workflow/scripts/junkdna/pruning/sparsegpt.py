@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from junkdna.checkpoint import Base, check_divisible, group_length
-from junkdna.elimination import BLOCK, eliminate
+from junkdna.elimination import BLOCK, eliminate, transposed
 from junkdna.hessian import Gram, factor
 from junkdna.levels import Level
-from junkdna.packing import pack_codes, pack_mask, unpack_codes, unpack_mask
+from junkdna.packing import pack_codes, pack_mask, selected, unpack_codes, unpack_mask
 from junkdna.pruning.ranks import rank_of
 from junkdna.pruning.selection import smallest, smallest_in_blocks
 from junkdna.quantization.grid import Grid
@@ -28,7 +28,7 @@ PARAMS = {"propagate": ["compressed", "dense"], "damping": "float", "bits": [2, 
 Factor = tuple[torch.Tensor, torch.Tensor]
 
 
-def prepare(gram: torch.Tensor, params: dict[str, Any], name: str) -> Factor:
+def prepare(gram: Gram, params: dict[str, Any], name: str) -> Factor:
     """Factor of the inverse Hessian, and the inputs that never occurred."""
     return factor(gram, params["damping"], name)
 
@@ -36,7 +36,7 @@ def prepare(gram: torch.Tensor, params: dict[str, Any], name: str) -> Factor:
 def solve(weight: torch.Tensor, prepared: Factor, level: Level, params: dict[str, Any]) -> Solution:
     """Prune one weight of shape (out, in): exactly ``round(s * n)`` of each 128 columns, or N:M in each row."""
     upper, dead = prepared
-    columns = weight.T.float().contiguous()
+    columns = transposed(weight)
     columns[dead] = 0
     gone = torch.zeros(columns.shape, dtype=torch.bool, device=columns.device)
     variance = upper.diagonal().square()
@@ -62,13 +62,13 @@ def solve(weight: torch.Tensor, prepared: Factor, level: Level, params: dict[str
     keep = ~gone.T.contiguous()
     tensors = {"mask": pack_mask(keep)}
     if grid is None:
-        solved = columns.T.to(weight.dtype).contiguous()
-        tensors["values"] = solved.masked_select(keep).cpu()
+        solved = columns.T.to(weight.dtype)
+        tensors["values"] = selected(solved, keep).cpu()
     else:
         codes = grid.encode(columns)
         solved = grid.decode(codes).masked_fill_(~keep, 0)
         tensors |= {"codes": pack_codes(codes.masked_select(keep), grid.bits), **grid.tensors()}
-    return Solution(solved, tensors, int(gone.sum()))
+    return Solution(solved, tensors, int(torch.count_nonzero(gone)))
 
 
 def compress_levels(base: Base, levels: list[Level], params: dict[str, Any]) -> list[tuple[dict, dict]]:

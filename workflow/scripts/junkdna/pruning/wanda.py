@@ -20,12 +20,13 @@ ROWS = 128  # scored at a time: rows do not depend on each other, and a few floa
 PARAMS = {"propagate": ["compressed", "dense"]}
 
 
-def prepare(squared_norms: torch.Tensor, params: dict[str, Any], name: str) -> torch.Tensor:
-    """The norms as they are.
+def prepare(norms: SquaredNorms, params: dict[str, Any], name: str) -> torch.Tensor:
+    """Squared norm of each input, (in,).
 
     Raises:
         DataError: not finite.
     """
+    squared_norms = norms.finish()
     if not bool(torch.isfinite(squared_norms).all()):
         raise DataError(f"{name}: its inputs on the calibration data hold NaN or infinite values")
     return squared_norms
@@ -40,7 +41,7 @@ def solve(weight: torch.Tensor, squared_norms: torch.Tensor, level: Level, param
     """
     # Squares keep the order; in float64 they round nothing that two float32 scores would tell apart.
     gone = torch.cat([select(rows.double().square_().mul_(squared_norms), level) for rows in weight.split(ROWS)])
-    return Solution(weight.masked_fill(gone, 0), {"mask": pack_mask(~gone)}, int(gone.sum()))
+    return Solution(weight.masked_fill(gone, 0), {"mask": pack_mask(~gone)}, int(torch.count_nonzero(gone)))
 
 
 def compress_levels(base: Base, levels: list[Level], params: dict[str, Any]) -> list[tuple[dict, dict]]:

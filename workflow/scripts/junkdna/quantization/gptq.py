@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from junkdna.checkpoint import Base, check_divisible, group_length
-from junkdna.elimination import eliminate
+from junkdna.elimination import eliminate, transposed
 from junkdna.hessian import Gram, factor
 from junkdna.levels import Level
 from junkdna.packing import pack_codes
@@ -20,37 +20,34 @@ PARAMS = {"propagate": ["compressed", "dense"], "damping": "float", "group": "in
 
 __all__ = ["CALIBRATED", "PARAMS", "compress_levels", "prepare", "solve", "weights"]
 
-Prepared = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Prepared = tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]
 
 
-def prepare(gram: torch.Tensor, params: dict[str, Any], name: str) -> Prepared:
-    """Order of the columns, factor of the inverse Hessian in that order, and the inputs that never occurred.
+def prepare(gram: Gram, params: dict[str, Any], name: str) -> Prepared:
+    """Order of the columns (None: their own), and in that order the factor of the inverse Hessian and unused inputs.
 
     ``act_order``: the inputs of largest second moment first, while there are most columns left to make up for them.
     """
-    order = torch.arange(len(gram), device=gram.device)
-    if params["act_order"]:
-        order = gram.diagonal().argsort(descending=True, stable=True)
-        gram = gram[order][:, order]
-    return order, *factor(gram, params["damping"], name)
+    order = gram.diagonal().argsort(descending=True, stable=True) if params["act_order"] else None
+    return order, *factor(gram, params["damping"], name, order)
 
 
 def solve(weight: torch.Tensor, prepared: Prepared, level: Level, params: dict[str, Any]) -> Solution:
     """Quantize one weight of shape (out, in)."""
     order, upper, dead = prepared
-    columns = weight.T.float()[order]
-    columns[dead] = 0
-    inverse = order.argsort()
+    columns = transposed(weight)
     group = group_length(weight.shape[1], params["group"])
-    if params["act_order"]:
-        # A group's columns come at different times: its grid is that of the weights before any update.
-        grid, begins = Grid.of(columns[inverse].T, level.bits, group), []
-    else:
+    if order is None:
+        columns[dead] = 0
         grid = Grid.empty(weight.shape, level.bits, group, weight.device)
-        begins = [(group, grid.fit)]
-    places = order.tolist()
-    eliminate(columns, upper, lambda column, values: grid.round(places[column], values), begins)
-    codes = grid.encode(columns[inverse])
+        eliminate(columns, upper, grid.round, [(group, grid.fit)])
+    else:
+        columns[order[dead]] = 0
+        # A group's columns come at different times: its grid is that of the weights before any update.
+        grid, places = Grid.of(columns.T, level.bits, group), order.tolist()
+        fixed = eliminate(columns[order], upper, lambda column, values: grid.round(places[column], values), [])
+        columns[order] = fixed
+    codes = grid.encode(columns)
     return Solution(grid.decode(codes), {"codes": pack_codes(codes, grid.bits), **grid.tensors()}, zeros=0)
 
 
