@@ -59,7 +59,7 @@ pin: $(READY) ## look up the commits that CONFIG leaves open, in config/pins.yam
 	$(IN_VENV) python workflow/scripts/pin.py --configfile $(CONFIG) --output config/pins.yaml
 
 report: $(READY) ## the figures of finished results on one page, report.html
-	$(SNAKEMAKE) --report report.html all_figures
+	$(SNAKEMAKE) report
 
 bench: $(READY) ## time warm starts, thresholds and compression against their peers
 	for bench in tests/bench/*.py; do $(IN_VENV) OMP_NUM_THREADS=1 python "$$bench" || exit 1; done

@@ -16,6 +16,7 @@ include: "workflow/rules/finetune.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/extras.smk"
 
 
@@ -31,6 +32,7 @@ localrules:
     aggregate,
     against_reported,
     plot,
+    report,
     status,
 
 

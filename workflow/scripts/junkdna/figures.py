@@ -82,7 +82,7 @@ def draw(plan: dict[str, Any], table: pd.DataFrame) -> Figure:
     panels = [panel["label"] for panel in experiment["panels"]]
     with sns.axes_style("whitegrid"), mpl.rc_context(THEME):
         width = 4.6 if "band" in set(found["kind"]) and len(panels) == 1 else max(2.2, min(3.4, 10 / len(panels)))
-        styles = _styles(plan, found)
+        styles = curve_styles(plan, found)
         # The legend has to fit too: its lines are the series, the methods, the references and their headings.
         lines = len(experiment["series"]) + len({label for _, label in styles.values()}) + 8 + bool(len(reported))
         lines += 2 * (len(difficulty_axes(experiment)) - 1)
@@ -116,7 +116,7 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(aside, dpi=PNG_DPI, metadata=FORMATS[path.suffix])
 
 
-def _colours(experiment: dict[str, Any]) -> dict[str, Any]:
+def series_colours(experiment: dict[str, Any]) -> dict[str, Any]:
     """Series to colour: light to dark from easy to hard in each axis, or distinct; both safe for the colour-blind."""
     if not experiment["ordered"]:
         labels = [series["label"] for series in experiment["series"]]
@@ -129,7 +129,7 @@ def _colours(experiment: dict[str, Any]) -> dict[str, Any]:
     return colours
 
 
-def _styles(plan: dict[str, Any], found: pd.DataFrame) -> dict[tuple[str, ...], tuple[Any, str]]:
+def curve_styles(plan: dict[str, Any], found: pd.DataFrame) -> dict[tuple[str, ...], tuple[Any, str]]:
     """Curve key to line style and label; solid and without a label where no axes of its row hold two keys."""
     pinned = {key for series in plan["experiment"]["series"] for key in series["where"]}
     styles: dict[tuple[str, ...], tuple[Any, str]] = {}
@@ -145,6 +145,13 @@ def _styles(plan: dict[str, Any], found: pd.DataFrame) -> dict[tuple[str, ...], 
     return styles
 
 
+def level_positions(kind: str, levels: list[str]) -> dict[str, float]:
+    """Level to its place on the x-axis: percent removed, or one step each; the dense model first, but not for bands."""
+    if kind == "sparsity":
+        return {"dense": 0.0} | {level: 100 * float(level) for level in levels}
+    return {level: float(i) for i, level in enumerate([*([] if kind == "band" else ["dense"]), *levels])}
+
+
 def _draw_axes(
     axes: Axes,
     experiment: dict[str, Any],
@@ -155,13 +162,10 @@ def _draw_axes(
 ) -> None:
     kind = here["kind"].iloc[0]
     levels = sorted({*here["level"], *reported["level"]}, key=level_rank)
-    start = [] if kind == "band" else ["dense"]
-    positions = {level: i for i, level in enumerate([*start, *levels])}
-    if kind == "sparsity":
-        positions = {"dense": 0.0} | {level: 100 * float(level) for level in levels}
+    positions = level_positions(kind, levels)
     panel = here["panel"].iloc[0]
     _draw_references(axes, experiment, table, panel)
-    colours = _colours(experiment)
+    colours = series_colours(experiment)
     span = max(positions.values()) - min(positions.values()) or 1.0
     step = 0.012 * span
     for number, (label, colour) in enumerate(colours.items()):
@@ -171,7 +175,7 @@ def _draw_axes(
         for key, curve in here[here["series"] == label].groupby(CURVE, sort=False):
             dense = references(experiment, table, panel, label)
             dense = dense[(dense["control"] == 0) & (dense["model"] == key[0])].assign(level="dense")
-            points = pd.concat([dense.head(1) if start else dense.iloc[:0], curve])
+            points = pd.concat([dense.head(int("dense" in positions)), curve])
             x = points["level"].map(positions).to_numpy(dtype=float)
             y, low, high = (points[column].to_numpy(dtype=float) for column in _drawn(experiment))
             # Side by side, or the bars of one level hide each other; at the dense model all are one point.
@@ -210,14 +214,14 @@ def _drawn(experiment: dict[str, Any]) -> tuple[str, str, str]:
 
 def _draw_references(axes: Axes, experiment: dict[str, Any], table: pd.DataFrame, panel: str) -> None:
     for name, (style, _) in REFERENCES.items():
-        values = {label: list(_reference(name, experiment, table, panel, label)) for label in _colours(experiment)}
+        values = {label: list(_reference(name, experiment, table, panel, label)) for label in series_colours(experiment)}
         flat = [value for found in values.values() for value in found if np.isfinite(value)]
         together = TOGETHER / (1 if experiment["y"] == "percent_of_dense" else 100)
         if flat and max(flat) - min(flat) <= together:
             axes.axhspan(min(flat), max(flat), color="0.25", alpha=0.10, linewidth=0, zorder=1)
             axes.axhline(np.mean(flat), color="0.25", linestyle=style, linewidth=1.0, zorder=1)
             continue
-        for label, colour in _colours(experiment).items():
+        for label, colour in series_colours(experiment).items():
             for value in filter(np.isfinite, values[label]):
                 axes.axhline(value, color=colour, linestyle=style, linewidth=0.9, zorder=1)
 
@@ -267,7 +271,7 @@ def _limit(grid: np.ndarray, experiment: dict[str, Any], found: pd.DataFrame, re
 def _legend(figure: Figure, plan: dict[str, Any], table: pd.DataFrame, styles: dict[tuple[str, ...], Any]) -> None:
     """One legend right of the axes: series, line styles of methods where several, reference lines, reported values."""
     experiment = plan["experiment"]
-    handles, colours = [], _colours(experiment)
+    handles, colours = [], series_colours(experiment)
     markers = dict(zip(colours, itertools.cycle(MARKERS), strict=False))
     for title, labels in difficulty_axes(experiment).items():
         handles += [_heading(""), _heading(title)] if handles else [_heading(title)]

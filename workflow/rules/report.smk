@@ -1,0 +1,33 @@
+"""The browsable report, from tables alone."""
+
+
+rule report:
+    """Put figures, tables, claims and provenance on one page that needs nothing else."""
+    input:
+        plans=expand("<results>/plans/{name}.json", name=EXPERIMENTS),
+        tables=report_tables(),
+        provenance=cells_files(EVALUATED.values(), "provenance.json"),
+        page=here("workflow/report/page/index.html"),
+        included=[here("workflow/report/page/style.css"), here("workflow/report/page/page.js")],
+    output:
+        page="<results>/report/index.html",
+    log:
+        "<results>/logs/report/index.log",
+    benchmark:
+        "<results>/benchmarks/report/index.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("report.py"),
+        code=code_of("report.py"),
+        texts=report_texts(),
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --plans {input.plans:q} \
+            --tables {input.tables:q} \
+            --texts {params.texts:q} \
+            --template {input.page:q} \
+            --output {output.page:q} \
+            2>{log:q}
+        """
