@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import report
-from unit.simulated import options_plan, write_cells
-
 from junkdna import tables
 from junkdna.files import write_json
 from junkdna.outcomes import read_outcomes
 from junkdna.tidy import write_csv
 from support import PROJECT
+from unit.simulated import options_plan, write_cells
 
 LEVELS = ("0.30", "0.50", "0.70")
 TEXTS = '{"captions": {"choices": "More options, more loss."}, "claims": {"choices": ["C1"]}, "options": []}'
@@ -30,9 +29,7 @@ def simulated(root: Path, **changes: Any) -> dict[str, Any]:
     plan["methods"]["random"] = {"label": "Random"}
     plan["experiment"]["methods"]["random"] = list(LEVELS)
     more = [cell for cell in plan["cells"] if cell["method"] == "magnitude"]
-    plan["cells"] += [
-        cell | {"method": "random", "path": cell["path"].replace("magnitude", "random")} for cell in more
-    ]
+    plan["cells"] += [cell | {"method": "random", "path": cell["path"].replace("magnitude", "random")} for cell in more]
     write_cells(plan, probability, examples=80)
     for number, cell in enumerate(plan["cells"]):
         write_json(

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import page as pages
 import plotly.graph_objects as go
 import pytest
 
+import page as pages
 from junkdna.charts import charts, with_corrected
 from junkdna.files import DataError
-from junkdna.report import _markdown, _table
+from junkdna.report import UNDEFINED, _markdown, _table
 from junkdna.tidy import read_csv
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;"
@@ -116,7 +116,8 @@ def test_reported_values_are_hollow_and_in_percent_only(made: tuple[dict[str, An
     figure = charts(plan | {"reported": [value]}, read_csv(page.parent / "choices.csv"))
     assert len(figures(figure)) == 3
     panel = figure["panels"][0]
-    assert panel["curves"][-1]["marker"]["symbol"].endswith("-open") and panel["curves"][-1]["meta"]["keys"][1] == "reported"
+    curve = panel["curves"][-1]
+    assert curve["marker"]["symbol"].endswith("-open") and curve["meta"]["keys"] == ["series1", "reported"]
     assert [panel["views"][view]["heights"][-1]["y"] for view in ("percent", "value")] == [[71.0], [None]]
 
 
@@ -194,8 +195,8 @@ def test_table_puts_intervals_together_and_constants_apart(tmp_path: Path) -> No
     assert table["constant"] == [("Task", "a"), ("Method", "Magnitude"), ("95 % interval, % of dense", "[40.0, 60.0]")]
     headings = [column["heading"] for column in table["columns"]]
     assert headings == ["Level", "Value", "95 % interval", "% of dense", "N", "Rise, 95 % interval"]
-    assert [text for text, _ in table["rows"][0]] == ["50 %", "0.123", "[0.100, 0.200]", "50.0", "8", "–"]
-    assert table["rows"][1][1] == ("–", None)
+    assert [text for text, _ in table["rows"][0]] == ["50 %", "0.123", "[0.100, 0.200]", "50.0", "8", UNDEFINED]
+    assert table["rows"][1][1] == (UNDEFINED, None)
     levels = sorted((row[0] for row in table["rows"]), key=lambda cell: cell[1])
     assert [text for text, _ in levels] == ["30 %", "50 %", "2:4"]
 

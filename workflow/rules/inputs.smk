@@ -175,12 +175,6 @@ def figure_caption(wildcards):
     return EXPERIMENTS[wildcards.experiment].caption
 
 
-def report_tables():
-    """Every table, those of an experiment together."""
-    tables = [f"{RESULTS}/tables/{name}{kind}.csv" for name in EXPERIMENTS for kind in ("", "_contrasts")]
-    return [*tables, f"{RESULTS}/difficulty/difficulty.csv"]
-
-
 def report_texts():
     """What only the report shows, as JSON: captions, claims, and the options that a rerun of a cell needs."""
     files = [here(path) for path in workflow.configfiles if here(path) != here("config/config.yaml")]

@@ -5,7 +5,8 @@ rule report:
     """Put figures, tables, claims and provenance on one page that needs nothing else."""
     input:
         plans=expand("<results>/plans/{name}.json", name=EXPERIMENTS),
-        tables=report_tables(),
+        tables=expand([file for file in rules.aggregate.output if file.endswith(".csv")], experiment=EXPERIMENTS),
+        general=[rules.score_difficulty.output, rules.against_reported.output if REPORTED else []],
         provenance=cells_files(EVALUATED.values(), "provenance.json"),
         page=here("workflow/report/page/index.html"),
         included=[here("workflow/report/page/style.css"), here("workflow/report/page/page.js")],
@@ -25,7 +26,7 @@ rule report:
         r"""
         ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
             --plans {input.plans:q} \
-            --tables {input.tables:q} \
+            --tables {input.tables:q} {input.general:q} \
             --texts {params.texts:q} \
             --template {input.page:q} \
             --output {output.page:q} \

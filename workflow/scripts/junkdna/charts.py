@@ -16,12 +16,20 @@ import numpy as np
 import pandas as pd
 
 from junkdna.curves import CURVE, KINDS, curves, difficulty_axes, level_label, level_rank, metric_label, references
-from junkdna.figures import LINES, MARKERS, REFERENCES, TOGETHER, X_LABELS, curve_styles, level_positions, series_colours
+from junkdna.figures import (
+    LINES,
+    MARKERS,
+    REFERENCES,
+    TOGETHER,
+    X_LABELS,
+    curve_styles,
+    level_positions,
+    series_colours,
+)
 
 # What plotly calls the markers and lines of the static figures.
-SYMBOLS = dict(
-    zip(MARKERS, "circle square triangle-up diamond triangle-down cross x hexagon".split(), strict=True)
-)
+SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "hexagon"]
+SYMBOLS = dict(zip(MARKERS, SHAPES, strict=True))
 DASHES = dict(zip(LINES, ("solid", "8px,3px", "6px,2px,2px,2px", "2px,2px", "10px,2px,2px,2px,2px,2px"), strict=True))
 REFERENCE_DASHES = {"dense": "solid", "control": "8px,5px", "chance": "2px,3px"}
 GREY = "#555555"
@@ -88,7 +96,7 @@ def _chart(
     plan: dict[str, Any], table: pd.DataFrame, here: pd.DataFrame, styles: dict[tuple[str, ...], Any]
 ) -> dict[str, Any]:
     experiment, kind, panel = plan["experiment"], here["kind"].iloc[0], here["panel"].iloc[0]
-    reported = [row for row in plan.get(REPORTED, []) if row["panel"] == panel and row["kind"] == kind]
+    reported = [row for row in plan["reported"] if row["panel"] == panel and row["kind"] == kind]
     levels = sorted({*here["level"], *(row["level"] for row in reported)}, key=level_rank)
     places = level_positions(kind, levels)
     low, high = min(places.values()), max(places.values())
@@ -266,7 +274,7 @@ def _legend(plan: dict[str, Any], table: pd.DataFrame, styles: dict[tuple[str, .
         groups.append({"title": "Method", "items": items})
     present = [name for name in REFERENCES if name != "control" or table["control"].any()]
     items = [{"key": name, "label": REFERENCES[name][1], "dash": REFERENCE_DASHES[name]} for name in present]
-    if plan.get(REPORTED):
+    if plan["reported"]:
         items.append({"key": REPORTED, "label": "Reported by the paper (hollow)"})
     return [*groups, {"title": "Reference", "items": items}]
 

@@ -214,14 +214,15 @@ def _drawn(experiment: dict[str, Any]) -> tuple[str, str, str]:
 
 def _draw_references(axes: Axes, experiment: dict[str, Any], table: pd.DataFrame, panel: str) -> None:
     for name, (style, _) in REFERENCES.items():
-        values = {label: list(_reference(name, experiment, table, panel, label)) for label in series_colours(experiment)}
+        colours = series_colours(experiment)
+        values = {label: list(_reference(name, experiment, table, panel, label)) for label in colours}
         flat = [value for found in values.values() for value in found if np.isfinite(value)]
         together = TOGETHER / (1 if experiment["y"] == "percent_of_dense" else 100)
         if flat and max(flat) - min(flat) <= together:
             axes.axhspan(min(flat), max(flat), color="0.25", alpha=0.10, linewidth=0, zorder=1)
             axes.axhline(np.mean(flat), color="0.25", linestyle=style, linewidth=1.0, zorder=1)
             continue
-        for label, colour in series_colours(experiment).items():
+        for label, colour in colours.items():
             for value in filter(np.isfinite, values[label]):
                 axes.axhline(value, color=colour, linestyle=style, linewidth=0.9, zorder=1)
 

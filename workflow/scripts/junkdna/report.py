@@ -1,8 +1,8 @@
 """The browsable report: one HTML page that needs nothing but itself.
 
 What it shows is found by name: `{experiment}.csv` is the table of an experiment and the source of its figure,
-`{experiment}_{kind}.csv` a further table of it, every other table stands on its own. Text from the data reaches the page
-through Jinja's escaping or as JSON without `<`, and the page's policy lets it load nothing.
+`{experiment}_{kind}.csv` a further table of it, every other table stands on its own. Text from the data reaches the
+page through Jinja's escaping or as JSON without `<`, and the page's policy lets it load nothing.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ REDUNDANT = {"experiment", *GENERAL_REDUNDANT}
 PROVENANCE = ("git_commit", "device", "versions", "threads", "seconds", "peak_memory_mb")
 # General tables with a place of their own on the page; the others follow in their order.
 PLACED = {"claims", "difficulty", "difficulty_agreement"}
+UNDEFINED = "\u2013"
 VERDICTS = {"supported": "yes", "not supported": "no", "undecided": "open"}
 
 
@@ -217,14 +218,14 @@ def _cells(frame: pd.DataFrame, column: str, labels: dict[str, str]) -> list[tup
     if column.endswith("_low") and column.removesuffix("_low") + "_high" in frame:
         high = pd.to_numeric(frame[column.removesuffix("_low") + "_high"], errors="coerce")
         pairs = zip(numbers, high, strict=True)
-        return [(f"[{_number(a, column)}, {_number(b, column)}]" if a == a else "–", _key(a)) for a, b in pairs]
+        return [(f"[{_number(a, column)}, {_number(b, column)}]" if a == a else UNDEFINED, _key(a)) for a, b in pairs]
     whole = not texts.str.contains(".", regex=False).any()
     return [(_number(value, column, whole), _key(value)) for value in numbers]
 
 
 def _number(value: float, column: str, whole: bool = False) -> str:
     if np.isnan(value):
-        return "–"
+        return UNDEFINED
     if whole:
         return f"{value:.0f}"
     if column == "p" or column.startswith("p_"):
