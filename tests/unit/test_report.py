@@ -177,7 +177,7 @@ def test_claims_are_shown_with_their_verdicts(made: tuple[dict[str, Any], Path],
     )
     parsed = Parsed(output)
     assert ("b", {"class": "verdict no"}) in parsed.tags and "Drop grows" in parsed.shown
-    assert ("h3", {}) in parsed.tags and "No verdicts yet" not in parsed.shown and "4e-04" in parsed.shown
+    assert ("h3", {}) in parsed.tags and "No verdicts yet" not in parsed.shown and "<0.001" in parsed.shown
     (tmp_path / "claims.csv").write_text("claim,p\nC1,0.1\n")
     with pytest.raises(DataError, match=r"claims\.csv: columns claim and verdict"):
         pages.report.main(
@@ -192,7 +192,7 @@ def test_table_puts_intervals_together_and_constants_apart(tmp_path: Path) -> No
         "a,m,0.50,0.12345,0.1,0.2,50,8,40,60,,\na,m,2of4,,,,50.5,9,40,60,1,2\na,m,0.30,0.5,0.4,0.6,51,10,40,60,3,4\n"
     )
     table = _table(path, "t", {"m": "Magnitude"})
-    assert table["constant"] == [("Task", "a"), ("Method", "Magnitude"), ("95 % interval, % of dense", "[40.0, 60.0]")]
+    assert table["constant"] == [("Task", "a"), ("Method", "Magnitude"), ("Interval, % of dense", "[40.0, 60.0]")]
     headings = [column["heading"] for column in table["columns"]]
     assert headings == ["Level", "Value", "95 % interval", "% of dense", "N", "Rise, 95 % interval"]
     assert [text for text, _ in table["rows"][0]] == ["50 %", "0.123", "[0.100, 0.200]", "50.0", "8", UNDEFINED]

@@ -80,7 +80,21 @@ def test_exported_cells_load_as_ordinary_folders(done: Project) -> None:
     assert encoder(**tokens).logits.shape == (1, 2)
 
 
-def test_report_holds_every_figure(done: Project) -> None:
+def test_report_is_made_from_tables_and_tells_how_to_redo_a_cell(done: Project) -> None:
+    done.snakemake("report")
+    page = (done.root / "results/report/index.html").read_text()
+    for experiment in (ASKED, TRAINED):
+        assert experiment["question"] in page
+    assert done.plan("report") == []
+    done.edit("workflow/report/page/style.css", "font: 1rem/1.6", "font: 1rem/1.5")
+    assert [job.rule for job in done.plan("report")] == ["report"]
+    cell = "results/evaluate/organism-decoder/random/0.50/none/options"
+    assert f'["{cell}", ' in page and '"options": "--configfile config/micro.yaml"' in page
+    # The command that the page writes for this cell.
+    assert [job.rule for job in done.plan("--force", f"{cell}/metrics.json")] == ["evaluate_compressed"]
+
+
+def test_snakemakes_report_holds_every_figure(done: Project) -> None:
     done.snakemake("--report", "report.html", "all_figures")
     text = (done.root / "report.html").read_text()
     for experiment in (ASKED, TRAINED):

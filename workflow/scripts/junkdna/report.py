@@ -40,7 +40,7 @@ TITLES = {
 HEADINGS = {
     "ci_low": "95 % interval",
     "percent_of_dense": "% of dense",
-    "percent_ci_low": "95 % interval, % of dense",
+    "percent_ci_low": "Interval, % of dense",
     "chance_percent": "Chance, % of dense",
     "n_examples": "Examples",
     "n_seeds": "Seeds",
@@ -228,8 +228,8 @@ def _number(value: float, column: str, whole: bool = False) -> str:
         return UNDEFINED
     if whole:
         return f"{value:.0f}"
-    if column == "p" or column.startswith("p_"):
-        return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
+    if "p" in column.split("_"):
+        return f"{value:.3f}" if value >= 0.001 else "<0.001"
     return f"{value:.1f}" if "percent" in column else f"{value:.3f}"
 
 
