@@ -9,11 +9,13 @@ CONFIG = config/config.yaml
 TESTS = tests
 
 READY = .venv/.ready
+HARNESS = .venv-harness
+SITE = import sysconfig; print(sysconfig.get_path("purelib"))
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 SNAKEMAKE = $(IN_VENV) snakemake --cores $(CORES) --configfile $(CONFIG) --rerun-incomplete
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint format clean lock pretrain pin report bench
+.PHONY: help demo test harness lint format clean lock pretrain pin report bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -34,6 +36,16 @@ demo: $(READY) ## set up, then every table and figure of the default configurati
 
 test: $(READY) ## set up, then every test (a part: TESTS=tests/unit)
 	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest $(TESTS)
+
+harness: $(HARNESS)/.ready ## lm-evaluation-harness beside .venv, for the tests that compare with it
+
+# It sees the packages of .venv and adds to them, so both have the same versions and nothing is installed twice.
+$(HARNESS)/.ready: $(READY) envs/harness.txt
+	rm -rf $(HARNESS)
+	.venv/bin/python -m venv $(HARNESS)
+	.venv/bin/python -c '$(SITE)' > "$$($(HARNESS)/bin/python -c '$(SITE)')/project.pth"
+	$(HARNESS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/harness.txt
+	touch $@
 
 lint: $(READY) ## check style
 	$(IN_VENV) ruff check .

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lock_environments import ENVIRONMENTS, PYTHON, direct_pins, environment, locked_pins
+from lock_environments import ENVIRONMENTS, PYTHON, direct_pins, environment, harness_pins, locked_pins
 
 PROJECT = Path(__file__).resolve().parents[2]
 PINS = locked_pins(PROJECT / "requirements.lock")
+HARNESS = locked_pins(PROJECT / "envs/harness.txt")
 EXACT = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.]+")
 
 
@@ -38,12 +39,19 @@ def test_the_lock_holds_the_direct_pins():
     assert not drifted, f"pyproject.toml against requirements.lock: {drifted}; run `make lock`"
 
 
+def test_the_harness_adds_to_the_lock_and_is_not_in_it():
+    assert set(harness_pins(PROJECT / "pyproject.toml")) <= set(HARNESS)
+    assert [pin for pin in HARNESS if not EXACT.fullmatch(pin)] == []
+    assert not versions(HARNESS).keys() & versions(PINS).keys()
+    assert "-r ../requirements.lock" in (PROJECT / "envs/harness.txt").read_text().splitlines()
+
+
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_environments_equal_the_lock(name):
-    text = (PROJECT / "envs" / f"{name}.yaml").read_text()
-    assert text == environment(name, PINS), f"envs/{name}.yaml has drifted; run `make lock`"
+    text, pins = (PROJECT / "envs" / f"{name}.yaml").read_text(), PINS + HARNESS * (name == "harness")
+    assert text == environment(name, pins), f"envs/{name}.yaml has drifted; run `make lock`"
     *_, pip = yaml.safe_load(text)["dependencies"]
-    assert [pin for pin in pip["pip"] if not pin.startswith("--")] == PINS
+    assert [pin for pin in pip["pip"] if not pin.startswith("--")] == pins
 
 
 def test_these_tests_run_on_the_locked_versions():
@@ -60,7 +68,7 @@ def test_the_python_versions_agree():
 
 def test_make_alone_prints_the_targets():
     text = subprocess.check_output(["make", "-C", str(PROJECT)], text=True)
-    for target in ("demo", "test", "lint", "clean", "lock", "pretrain", "report", "bench"):
+    for target in ("demo", "test", "harness", "lint", "clean", "lock", "pretrain", "report", "bench"):
         assert f"make {target} " in text
 
 

@@ -76,6 +76,7 @@ class Project:
     """A copy of the project with a micro configuration, config/micro.yaml."""
 
     root: Path
+    python: str = sys.executable
 
     def snakemake(self, *arguments: str, check: bool = True, timeout: int = 300) -> subprocess.CompletedProcess[str]:
         """Run Snakemake in the copy on the micro configuration."""
@@ -92,11 +93,11 @@ class Project:
         return subprocess.run(command, cwd=self.root, env=self.environment(), capture_output=True, text=True)
 
     def command(self, *arguments: str) -> list[str]:
-        base = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/micro.yaml"]
+        base = [self.python, "-m", "snakemake", "--cores", "2", "--configfile", "config/micro.yaml"]
         return [*base, *arguments] if "--" in arguments else [*base[:3], *arguments, *base[3:]]
 
     def environment(self) -> dict[str, str]:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = f"{Path(self.python).parent}{os.pathsep}{os.environ['PATH']}"
         return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
 
     def plan(self, *arguments: str) -> list[Planned]:

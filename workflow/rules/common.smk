@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -19,7 +20,7 @@ os.environ.update(JUNKDNA_CONFIG=json.dumps(config, default=str))
 from junkdna import code, grid, levels, warm
 from junkdna.checkpoint import Checkpoint, check_divisible, prunable
 from junkdna.config import ConfigError, calibrated, data_of, read_catalog, read_experiments, read_settings, read_yaml
-from junkdna.files import DataError
+from junkdna.files import DataError, sha256
 from junkdna.sources import folder_of
 
 try:
@@ -60,8 +61,19 @@ def check_widths():
             check_divisible(weights, levels.parse(level), names, group)
 
 
+def check_harness():
+    """Fail before any job if a task is the harness's and that is not installed where the jobs run."""
+    asked = sorted({cell.task for cell in EVALUATED.values() if CATALOG.tasks[cell.task].kind == "lm_eval"})
+    if asked and SETTINGS.environment != "harness" and find_spec("lm_eval") is None:
+        raise DataError(
+            f"tasks: {asked[0]!r} is of kind lm_eval, and lm-evaluation-harness is not installed: "
+            "pip install -r envs/harness.txt, or --sdm conda with environment: harness"
+        )
+
+
 try:
     check_widths()
+    check_harness()
 except DataError as error:
     raise WorkflowError(f"Configuration:\n{error}") from None
 
@@ -115,7 +127,12 @@ def code_of(script):
     def digests(wildcards):
         method, _ = grid.method_of(wildcards.get("method", grid.DENSE))
         modules = [CATALOG.methods[method].module] if method in CATALOG.methods else []
-        return code.digests(script, *modules, *(["calibration"] if method in CALIBRATED else []))
+        modules += ["calibration"] if method in CALIBRATED else []
+        task = CATALOG.tasks.get(wildcards.get("suite"))
+        if task is None or task.kind != "lm_eval":
+            return code.digests(script, *modules)
+        files = sorted(task.include_path.glob("**/*")) if task.include_path else []
+        return code.digests(script, *modules, "harness") | {str(f): sha256(f) for f in files if f.is_file()}
 
     return digests
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from pathlib import Path
 
 from junkdna import models, predictions, scoring, tasks
@@ -37,7 +38,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def check_inputs(args: argparse.Namespace, data: Path) -> None:
     """Fail before any work if a column is missing, or the weights are missing or not those of their manifest."""
-    tasks.check_columns(data, args.task, "evaluate")
+    if args.task.kind == "lm_eval":
+        importlib.import_module("junkdna.harness").check(data, args.task)
+    else:
+        tasks.check_columns(data, args.task, "evaluate")
     if args.weights is None and args.task.has_head:
         raise DataError(f"--weights: missing: task {args.task_name} of kind {args.task.kind} needs fine-tuned weights")
     if args.weights_manifest:

@@ -14,7 +14,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from junkdna import levels
 
 TRANSFERS = ("none", "dense", "sparse", "sparse_to_dense", "dense_frozen", "zero_shot")
-KINDS = ("generation", "multiple_choice", "classification", "regression", "perplexity", "translation", "expression")
+KINDS = (
+    *("generation", "multiple_choice", "classification", "regression", "perplexity", "translation", "expression"),
+    "lm_eval",
+)
 METRICS = {
     "generation": ("exact_match", "f1", "contains", "number_match"),
     "multiple_choice": ("accuracy",),
@@ -23,6 +26,7 @@ METRICS = {
     "perplexity": ("perplexity",),
     "translation": ("bleu", "chrf"),
     "expression": ("accuracy",),
+    "lm_eval": (),  # whatever the harness reports
 }
 
 
@@ -258,7 +262,13 @@ class Task(Strict):
     separator: str = Field("\n\n", description="Text between demonstrations and question.")
     preamble: str = Field("", description="Text before the first demonstration.")
     demonstration_split: str = "train"
-    metric: str = Field(description="The metric of tables and figures.")
+    harness_task: str | None = Field(None, description="lm_eval: name of a task in lm-evaluation-harness.")
+    include_path: Path | None = Field(
+        None, description="lm_eval: folder of task files; absent: those that come with the harness."
+    )
+    metric: str = Field(
+        description="The metric of tables and figures; lm_eval: as the harness reports it, `acc` or `acc,FILTER`."
+    )
     chance: float | Literal["uniform", "majority"] = Field(
         0.0, description="Score of guessing: a number, 1 / options, or the share of the commonest answer."
     )
@@ -269,7 +279,7 @@ class Task(Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> Task:
-        if self.metric not in METRICS[self.kind]:
+        if METRICS[self.kind] and self.metric not in METRICS[self.kind]:
             raise ValueError(f"metric {self.metric!r} is not one of {', '.join(METRICS[self.kind])} for {self.kind}")
         needed = {
             "classification": ("text", "n_classes"),
@@ -279,6 +289,7 @@ class Task(Strict):
             "perplexity": ("text",),
             "translation": ("text",),
             "expression": ("text", "equation"),
+            "lm_eval": ("harness_task",),
         }[self.kind]
         missing = [key for key in needed if not getattr(self, key)]
         if missing:
@@ -286,6 +297,11 @@ class Task(Strict):
         for name, variant in self.variants.items():
             if variant.context_tokens and "{context}" not in (variant.prompt or self.prompt or ""):
                 raise ValueError(f"variants.{name}.context_tokens: its prompt has no {{context}} to cut")
+        if self.kind == "lm_eval" and (len(self.configs) != 1 or self.training):
+            raise ValueError("kind lm_eval takes one of `configs` and no `training`")
+        for name, variant in self.variants.items() if self.kind == "lm_eval" else ():
+            if unread := variant.model_fields_set - {"shots", "true_difficulty"}:
+                raise ValueError(f"variants.{name}: kind lm_eval takes `shots` only, not {', '.join(sorted(unread))}")
         if self.kind == "translation" and (len(self.text) != 1 or len(self.languages) not in (0, 2)):
             raise ValueError("kind translation takes one `text` column and two `languages` or none")
         if self.kind in ("regression", "expression") and self.training and self.training.label_smoothing:

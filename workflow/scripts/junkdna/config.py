@@ -107,7 +107,9 @@ class Settings(Strict):
     )
     mirror: Path | None = Field(None, description="Folder with models/ORG/NAME and datasets/ORG/NAME; no network.")
     warm_start: bool = Field(True, description="Local runs fork jobs from a server that has torch loaded already.")
-    environment: Literal["cpu", "gpu"] = Field("cpu", description="Which of envs/ the rules use under --sdm conda.")
+    environment: Literal["cpu", "gpu", "harness"] = Field(
+        "cpu", description="Which of envs/ the rules use under --sdm conda."
+    )
     figure_formats: list[Literal["svg", "pdf", "png"]] = ["svg", "pdf", "png"]
     pathvars: dict[str, str] = Field({}, description="Snakemake's path variables; {results: DIR} moves the results.")
 

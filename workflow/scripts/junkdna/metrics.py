@@ -166,24 +166,33 @@ def _mean(name: str) -> Metric:
     return Metric(name, (name,), np.mean, lambda values: values.mean(1), is_mean=True)
 
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        *(_mean(name) for name in ("accuracy", "exact_match", "f1", "contains", "number_match")),
-        Metric("matthews", ("y_true", "y_pred"), _matthews, _matthews_batched),
-        Metric("f1_binary", ("y_true", "y_pred"), _f1, _f1_batched),
-        Metric("pearson", ("y_true", "y_pred"), _correlation("pearsonr"), _pearson_batched),
-        Metric("spearman", ("y_true", "y_pred"), _correlation("spearmanr"), _spearman_batched),
-        Metric(
-            "perplexity",
-            ("nll", "tokens"),
-            lambda nll, tokens: np.exp(nll.sum() / tokens.sum()),
-            lambda nll, tokens: np.exp(nll.sum(1) / tokens.sum(1)),
-            higher_is_better=False,
-        ),
-        *(_corpus(name) for name in CORPUS_COUNTS),
-    )
-}
+class _Metrics(dict[str, Metric]):
+    """Metrics by name. Any other name is one of lm-evaluation-harness: the mean of the column that is called so."""
+
+    def __missing__(self, name: str) -> Metric:
+        return _mean(name)
+
+
+METRICS = _Metrics(
+    {
+        metric.name: metric
+        for metric in (
+            *(_mean(name) for name in ("accuracy", "exact_match", "f1", "contains", "number_match")),
+            Metric("matthews", ("y_true", "y_pred"), _matthews, _matthews_batched),
+            Metric("f1_binary", ("y_true", "y_pred"), _f1, _f1_batched),
+            Metric("pearson", ("y_true", "y_pred"), _correlation("pearsonr"), _pearson_batched),
+            Metric("spearman", ("y_true", "y_pred"), _correlation("spearmanr"), _spearman_batched),
+            Metric(
+                "perplexity",
+                ("nll", "tokens"),
+                lambda nll, tokens: np.exp(nll.sum() / tokens.sum()),
+                lambda nll, tokens: np.exp(nll.sum(1) / tokens.sum(1)),
+                higher_is_better=False,
+            ),
+            *(_corpus(name) for name in CORPUS_COUNTS),
+        )
+    }
+)
 
 
 def chance_level(chance: float | str, y_true: np.ndarray, n_options: np.ndarray | None) -> float:

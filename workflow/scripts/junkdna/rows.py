@@ -63,17 +63,33 @@ def files_of(folder: Path, config: str, split: str) -> list[Path]:
     Raises:
         DataError: there is no such configuration or split.
     """
-    if config == "default" and not (folder / config).is_dir() and (folder / "data").is_dir():
-        config = "data"  # where the hub keeps the files of a data set that has one configuration
-    place = folder / config
+    place = _place(folder, config)
     # The second form is that of the branches in which the hub converts a data set to parquet.
     if files := sorted(place.glob(f"{split}-*-of-*.parquet")) or sorted(place.glob(f"{split}/*.parquet")):
         return files
     configs = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    if config not in configs:
+    if place.name not in configs:
         raise DataError(f"{folder}: no configuration {config!r}; there are {', '.join(configs) or 'none'}")
     splits = sorted({path.name.rsplit("-", 3)[0] for path in place.glob("*-*-of-*.parquet")})
     raise DataError(f"{place}: no split {split!r}; there are {', '.join(splits) or 'none'}")
+
+
+def splits_of(folder: Path, config: str) -> dict[str, list[Path]]:
+    """Every split of a configuration to its files.
+
+    Raises:
+        DataError: there is no such configuration, or no split in it.
+    """
+    place = _place(folder, config)
+    names = {path.name.rsplit("-", 3)[0] for path in place.glob("*-*-of-*.parquet")}
+    names |= {path.parent.name for path in place.glob("*/*.parquet")}
+    return {split: files_of(folder, config, split) for split in sorted(names) or ["any"]}
+
+
+def _place(folder: Path, config: str) -> Path:
+    if config == "default" and not (folder / config).is_dir() and (folder / "data").is_dir():
+        return folder / "data"  # where the hub keeps the files of a data set that has one configuration
+    return folder / config
 
 
 def _open(file: Path) -> pq.ParquetFile:

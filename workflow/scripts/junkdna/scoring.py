@@ -7,6 +7,7 @@ others of equal length.
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -62,7 +63,7 @@ def summarise(task: Task, frame: pd.DataFrame) -> dict[str, Any]:
     """Number of examples, chance level and all metrics of the predictions of one variant."""
     # These say something of two classes, and of answers that are numbers.
     fits = {"f1_binary": task.n_classes == 2, "number_match": task.metric == "number_match"}
-    names = [name for name in METRICS[task.kind] if fits.get(name, True)]
+    names = [name for name in METRICS[task.kind] or [task.metric] if fits.get(name, True)]
     options = frame["option_scores"]
     counts = None if options.isna().any() or task.kind == "regression" else options.map(len).to_numpy()
     return {
@@ -76,6 +77,9 @@ def predict(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, variant: Variant, folder: Path
 ) -> pd.DataFrame:
     """The predictions of one variant, in the order of the data set."""
+    if task.kind == "lm_eval":
+        # By name: a change of that module then redoes its own tasks alone.
+        return importlib.import_module("junkdna.harness").predict(model, tokenizer, task, variant, folder)
     if task.kind == "perplexity":
         return _perplexity(model, tokenizer, task, folder)
     questions = tasks.questions(folder, task, variant, partial(first_tokens, tokenizer))
