@@ -16,10 +16,11 @@ import against_reported
 import plot
 from junkdna import figures, grid, reported, tables
 from junkdna.catalog import Catalog
-from junkdna.config import Experiment
+from junkdna.config import Experiment, read_all
 from junkdna.files import write_json
 from junkdna.outcomes import read_outcomes
 from junkdna.tidy import read_csv, write_csv
+from support import PROJECT
 
 TRAINING = {"learning_rate": 2e-5, "batch_size": 32, "epochs": 3, "max_length": 128}
 TEXT = {"kind": "classification", "text": ["a"], "n_classes": 2, "metric": "accuracy", "chance": 0.5}
@@ -146,6 +147,22 @@ def test_differences_are_those_computed_by_hand(tmp_path: Path, monkeypatch: pyt
     assert row["difference"] == pytest.approx(39.25) and row["ci_low"] < 75 < row["ci_high"]
     assert row["difference_low"] == pytest.approx(row["ci_low"] - 35.75 - 0.37, abs=1e-5)
     assert row["difference_high"] == pytest.approx(row["ci_high"] - 35.75 + 0.37, abs=1e-5)
+
+
+def test_the_paper_scale_has_each_reported_value_in_its_place() -> None:
+    _, _, experiments = read_all([PROJECT / "config/paper.yaml"])
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, experiment in experiments.items():
+        rows = reported.matched(experiment.model_dump())
+        found |= {name: [(row["source"], row["level"]) for row in rows]} if rows else {}
+    every = [(f"{r['figure']}: {r['panel']}, {r['series']}", r["level"]) for r in reported.read_reported()]
+    figures = {"data_adequacy": "Task_1", "human_gap": "Task_4", "true_gem": "TRUE_GEM", "pruning_methods": "Task_3"}
+    figures |= {"multilingual": "Task_2", "external_information": "Task_3: Magnitude"}
+    assert found.keys() == figures.keys()
+    for name, figure in figures.items():
+        wanted = [value for value in every if value[0].startswith(figure) and "MAWPS" not in value[0]]
+        # Four pairs of languages and directions stand beside the one curve of the paper.
+        assert sorted(found[name]) == sorted(wanted * (4 if name == "multilingual" else 1)), name
 
 
 def hollow(axes: Axes) -> list[Any]:
