@@ -167,7 +167,7 @@ def test_data_never_become_markup(tmp_path: Path) -> None:
 def test_claims_are_shown_with_their_verdicts(made: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     root = made[1].parent
     (tmp_path / "claims.csv").write_text("claim,statement,verdict,p\nC1,Drop grows,not supported,0.0004\n")
-    (tmp_path / "claims.md").write_text("# Verdicts\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
+    (tmp_path / "claims.md").write_text("# Verdicts\n\n## C1\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
     arguments = ["--plans", str(root / "plan.json"), "--claims", str(tmp_path / "claims.md")]
     files = [str(root / "choices.csv"), str(tmp_path / "claims.csv")]
     template = str(pages.PROJECT / "workflow/report/page/index.html")
@@ -177,7 +177,12 @@ def test_claims_are_shown_with_their_verdicts(made: tuple[dict[str, Any], Path],
     )
     parsed = Parsed(output)
     assert ("b", {"class": "verdict no"}) in parsed.tags and "Drop grows" in parsed.shown
-    assert ("h3", {}) in parsed.tags and "No verdicts yet" not in parsed.shown and "<0.001" in parsed.shown
+    assert (
+        "Verdicts" not in parsed.shown
+        and ("h3", {}) in parsed.tags
+        and "No verdicts yet" not in parsed.shown
+        and "<0.001" in parsed.shown
+    )
     (tmp_path / "claims.csv").write_text("claim,p\nC1,0.1\n")
     with pytest.raises(DataError, match=r"claims\.csv: columns claim and verdict"):
         pages.report.main(

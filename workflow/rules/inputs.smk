@@ -175,6 +175,10 @@ def figure_caption(wildcards):
     return EXPERIMENTS[wildcards.experiment].caption
 
 
+def tables_of(rule):
+    return [file for file in rule.output if file.endswith(".csv")]
+
+
 def report_texts():
     """What only the report shows, as JSON: captions, claims, and the options that a rerun of a cell needs."""
     files = [here(path) for path in workflow.configfiles if here(path) != here("config/config.yaml")]

@@ -5,8 +5,8 @@ rule report:
     """Put figures, tables, claims and provenance on one page that needs nothing else."""
     input:
         plans=expand("<results>/plans/{name}.json", name=EXPERIMENTS),
-        tables=expand([file for file in rules.aggregate.output if file.endswith(".csv")], experiment=EXPERIMENTS),
-        general=[rules.score_difficulty.output, rules.against_reported.output if REPORTED else []],
+        tables=expand(tables_of(rules.aggregate), experiment=EXPERIMENTS),
+        general=[*tables_of(rules.score_difficulty), *(tables_of(rules.against_reported) if REPORTED else [])],
         provenance=cells_files(EVALUATED.values(), "provenance.json"),
         page=here("workflow/report/page/index.html"),
         included=[here("workflow/report/page/style.css"), here("workflow/report/page/page.js")],

@@ -106,7 +106,8 @@ def _chart(
         axis |= {"dtick": 20}
     else:
         axis |= {"tickvals": list(places.values()), "ticktext": [level_label(x).removesuffix(" %") for x in places]}
-    traces = list(_traces(experiment, table, here, styles, places, 0.012 * span))
+    known = {label: references(experiment, table, panel, label) for label in series_colours(experiment)}
+    traces = list(_traces(experiment, here, known, styles, places, 0.012 * span))
     traces += _reported(experiment, reported, places, 0.012 * span)
     return {
         "title": panel,
@@ -115,7 +116,7 @@ def _chart(
         "views": {
             view: {
                 "heights": [heights[view] for _, heights in traces],
-                "references": list(_references(view, experiment, table, panel, axis["range"])),
+                "references": list(_references(view, experiment, known, axis["range"])),
             }
             for view in VIEWS
         },
@@ -124,19 +125,18 @@ def _chart(
 
 def _traces(
     experiment: dict[str, Any],
-    table: pd.DataFrame,
     here: pd.DataFrame,
+    known: dict[str, pd.DataFrame],
     styles: dict[tuple[str, ...], Any],
     places: dict[str, float],
     step: float,
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every curve of a chart, with its heights in each view."""
+    """Every curve of a chart, with its heights in each view; ``known`` holds the reference rows of each series."""
     colours, named = series_colours(experiment), _line_keys(styles)
     for number, label in enumerate(colours):
         colour = matplotlib.colors.to_hex(colours[label])
         for key, curve in here[here["series"] == label].groupby(CURVE, sort=False):
-            dense = references(experiment, table, here["panel"].iloc[0], label)
-            dense = dense[(dense["control"] == 0) & (dense["model"] == key[0])].assign(level="dense")
+            dense = known[label][(known[label]["control"] == 0) & (known[label]["model"] == key[0])]
             points = pd.concat([dense.head(int("dense" in places)), curve])
             x = points["level"].map(places).to_numpy(dtype=float)
             # Side by side, or the bars of one level hide each other; at the dense model all are one point.
@@ -188,14 +188,11 @@ def _heights(y: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> dict
 
 
 def _references(
-    view: str, experiment: dict[str, Any], table: pd.DataFrame, panel: str, ends: list[float]
+    view: str, experiment: dict[str, Any], known: dict[str, pd.DataFrame], ends: list[float]
 ) -> Iterator[dict[str, Any]]:
     """Horizontal lines: one in grey where those of all series lie together, else in the colours of the series."""
     for name, (_, text) in REFERENCES.items():
-        values = {
-            label: [*filter(np.isfinite, _reference(name, view, references(experiment, table, panel, label)))]
-            for label in series_colours(experiment)
-        }
+        values = {label: [*filter(np.isfinite, _reference(name, view, rows))] for label, rows in known.items()}
         flat = [value for some in values.values() for value in some]
         if flat and max(flat) - min(flat) <= TOGETHER / (100 if view == "value" else 1):
             yield _line(text, [name], float(np.mean(flat)), GREY, ends)

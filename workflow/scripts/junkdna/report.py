@@ -32,9 +32,12 @@ TITLES = {
     "curves": ("Curves", "One row per curve: where it leaves the dense model, and how much is lost over all levels."),
     "against_dense": ("Against the dense model", "Answers that changed, example by example."),
     "trends": ("Trends", "Does the drop grow with difficulty, at each level?"),
-    "claims": ("Claims, number by number", "Statistic, effect, interval and verdict."),
+    "claims": ("The claims in numbers", ""),
+    "claims_sets": ("The evidence in numbers", ""),
     "difficulty": ("Difficulty scores", "How hard each series is, by several scores; larger is harder."),
     "difficulty_agreement": ("Agreement of the scores", "Rank agreement (Kendall's tau) of every two scores."),
+    "flip_by_difficulty": ("Lost answers and difficulty", "Does an example's own difficulty predict its loss?"),
+    "flip_by_difficulty_thirds": ("Lost answers by thirds of difficulty", ""),
     "against_reported": ("Beside the paper's numbers", "Ours minus the value read from the paper's figures."),
 }
 HEADINGS = {
@@ -53,8 +56,8 @@ POINT = ("model", "method", "level", "transfer", "task", "fraction")
 GENERAL_REDUNDANT = {"sparsity", "kind", "relative_drop"}
 REDUNDANT = {"experiment", *GENERAL_REDUNDANT}
 PROVENANCE = ("git_commit", "device", "versions", "threads", "seconds", "peak_memory_mb")
-# General tables with a place of their own on the page; the others follow in their order.
-PLACED = {"claims", "difficulty", "difficulty_agreement"}
+# Beginnings of the names of general tables that have a place on the page; the others follow in their order.
+CLAIMS, DIFFICULTY = "claims", ("difficulty", "flip_by_difficulty")
 UNDEFINED = "\u2013"
 VERDICTS = {"supported": "yes", "not supported": "no", "undecided": "open"}
 
@@ -76,7 +79,7 @@ def write_page(
         tables: every table to show.
         texts: {"captions": {experiment: text}, "claims": {experiment: [claim]}, "options": [option of Snakemake]}.
         claims: the verdicts as Markdown.
-        images: figures that stand on their own, as SVG.
+        images: figures that stand on their own, as SVG or PNG.
 
     Raises:
         DataError: a file is missing or not what it should be; the message names it.
@@ -93,8 +96,9 @@ def write_page(
     )
     page = environment.get_template(template.name).render(
         experiments=experiments,
-        tables=general,
-        others=[table for name, table in general.items() if name not in PLACED],
+        judged=[table for name, table in general.items() if name.startswith(CLAIMS)],
+        difficulty=[table for name, table in general.items() if name.startswith(DIFFICULTY)],
+        others=[table for name, table in general.items() if not name.startswith((CLAIMS, *DIFFICULTY))],
         claims=_markdown(claims),
         verdicts=_verdicts(files.get("claims")),
         images=[{"title": _title(path.stem), "source": _embedded(path)} for path in images],
@@ -296,14 +300,16 @@ def _verdicts(path: Path | None) -> list[dict[str, str]]:
 
 
 def _markdown(path: Path | None) -> Markup | None:
-    """Markdown as HTML, with HTML in it escaped, its headings below those of the page."""
+    """Markdown as HTML, with HTML in it escaped, without its title, its headings below those of the page."""
     if path is None:
         return None
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(path.read_text(encoding="utf-8"))
+    if tokens and tokens[0].tag == "h1":
+        tokens = tokens[3:]
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
+            token.tag = f"h{min(6, int(token.tag[1]) + 1)}"
     return Markup(parser.renderer.render(tokens, parser.options, {}))
 
 
@@ -313,4 +319,5 @@ def _title(name: str) -> str:
 
 def _embedded(path: Path) -> str:
     """As a data URI, where a drawing can run nothing."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    kind = {".svg": "svg+xml", ".png": "png"}[path.suffix]
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
