@@ -66,7 +66,7 @@ def opened(folder: Path, task: Task, weights: Path | None = None):
     return models.open_state(folder / "encoder/manifest.json", tiny.MODEL, task, weights=weights)
 
 
-def test_slots_are_the_tokens_of_the_numbers(folder: Path) -> None:
+def test_slots_are_the_tokens_of_the_numbers(folder: Path, caplog) -> None:
     task = problems()
     questions = tasks.training_questions(folder / "data/files", task, 1.0)
     assert questions[3].expression == ("*", "/", "number1", "number0", "100")
@@ -78,6 +78,7 @@ def test_slots_are_the_tokens_of_the_numbers(folder: Path) -> None:
     # A number that was cut is no slot.
     (cut,) = encode_problems(questions[:1], tokenizer, 4)
     assert len(cut["slots"]) == 2 and cut["slots"][1] == -1
+    assert "1 of 1 problems have numbers beyond 4 tokens" in caplog.text
 
 
 def test_a_random_decoder_writes_complete_expressions_in_any_batch(folder: Path, monkeypatch) -> None:

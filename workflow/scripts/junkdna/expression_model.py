@@ -8,6 +8,7 @@ expression well-formed.
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -20,6 +21,8 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from junkdna.expressions import LONGEST, OPERATORS, Problem, evaluate, infix
 from junkdna.files import DataError
 from junkdna.tasks import Question
+
+log = logging.getLogger(__name__)
 
 LAYERS = 2
 ABSENT = -1  # place of a slot that a text does not have, or that was cut
@@ -151,7 +154,7 @@ def vocabulary(config: PreTrainedConfig) -> list[str]:
 def encode_problems(
     questions: list[Question], tokenizer: PreTrainedTokenizerBase, length: int
 ) -> list[dict[str, list[int]]]:
-    """Token ids of problems, cut to ``length``, and the index of each number's first token.
+    """Token ids of problems, cut to ``length``, and where each number begins; how many lost a number is logged.
 
     Raises:
         DataError: the tokenizer cannot tell which token holds a character.
@@ -165,6 +168,8 @@ def encode_problems(
         slots = [ABSENT if token is None else token for token in tokens]
         ids = found["input_ids"][i]
         examples.append({"input_ids": ids, "attention_mask": [1] * len(ids), "slots": slots})
+    if cut := sum(ABSENT in example["slots"] for example in examples):
+        log.warning("%d of %d problems have numbers beyond %d tokens, which are cut", cut, len(examples), length)
     return examples
 
 
