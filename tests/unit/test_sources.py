@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from junkdna.catalog import Builtin, Hub, Local, Model
+from junkdna.checkpoint import Checkpoint
 from junkdna.files import DataError, read_json, sha256
 from junkdna.sources import fetch_dataset, fetch_model, make_twin
 from support import MIRROR, needs_mirror
@@ -58,9 +60,88 @@ def test_missing_folder_and_pickled_weights(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gone: no such folder"):
         fetch_model("m", gone, None, tmp_path / "out/manifest.json")
     (tmp_path / "old").mkdir()
-    (tmp_path / "old/pytorch_model.bin").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"holds no .*safetensors.*pickled weights are not read"):
+    (tmp_path / "old/merges.txt").write_text("a b")
+    with pytest.raises(DataError, match=r"holds no .*safetensors"):
         fetch_model("m", Model(source=Local(type="local", path=tmp_path / "old")), None, tmp_path / "out/m.json")
+
+
+def pickled(local: Path, folder: Path, shards: int) -> Path:
+    """The same model as models were published once: pickles, tied weights in the same memory."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(local / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]
+    folder.mkdir(parents=True)
+    shutil.copy(local / "config.json", folder)
+    names, parts = list(tensors), [f"pytorch_model-{i + 1:05d}-of-{shards:05d}.bin" for i in range(shards)]
+    if shards == 1:
+        torch.save(tensors, folder / "pytorch_model.bin")
+        return folder
+    for i, part in enumerate(parts):
+        torch.save({name: tensors[name] for name in names[i::shards]}, folder / part)
+    index = {"weight_map": {name: parts[i % shards] for i, name in enumerate(names)}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    return folder
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_pickled_weights_are_converted_beside_the_manifest(local: Path, tmp_path: Path, shards: int) -> None:
+    mirror = tmp_path / "mirror"
+    folder = pickled(local, mirror / "models/org/name", shards)
+    before = sorted(file.name for file in folder.iterdir())
+    model = Model(source=Hub(type="hub", id="org/name"))
+    fetch_model("m", model, mirror, tmp_path / "out/manifest.json")
+    found = Checkpoint(read_json(tmp_path / "out/manifest.json")["path"])
+    whole = Checkpoint(local)
+    assert (
+        set(found.infos) == {*whole.infos, "lm_head.weight"} and len({i.file for i in found.infos.values()}) == shards
+    )
+    assert all(torch.equal(found.tensor(name), whole.tensor(name)) for name in whole.infos)
+    assert torch.equal(found.tensor("lm_head.weight"), whole.tensor("model.embed_tokens.weight"))
+    assert sorted(file.name for file in folder.iterdir()) == before
+    first = next(folder.glob("*.bin"))
+    (mirror / "SHA256SUMS").write_text(f"{'1' * 64}  ./models/org/name/{first.name}\n")
+    with pytest.raises(DataError, match=r"pytorch_model.*expected 1111"):
+        fetch_model("m", model, mirror, tmp_path / "other/manifest.json")
+
+
+def test_pickled_weights_of_the_hub_are_downloaded_only_where_there_are_no_others(
+    local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def download(name: str, *, local_dir: Path, allow_patterns: list[str], **_: object) -> None:
+        asked.append(allow_patterns)
+        local_dir.mkdir(exist_ok=True)
+        for file in (file for pattern in allow_patterns for file in (tmp_path / name).glob(pattern)):
+            shutil.copy(file, local_dir)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    shutil.copytree(local, tmp_path / "org/new")
+    pickled(local, tmp_path / "org/old", 2)
+    for name, calls in (("new", 1), ("old", 2)):
+        asked.clear()
+        model = Model(source=Hub(type="hub", id=f"org/{name}", revision="a" * 40))
+        fetch_model(name, model, None, tmp_path / f"{name}/manifest.json")
+        assert len(asked) == calls and not any("bin" in pattern for pattern in asked[0])
+        assert not list((tmp_path / name).rglob("*.bin*"))
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(local: Path, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (tmp_path / "ran",)
+
+    folder = pickled(local, tmp_path / "evil", 1)
+    model = Model(source=Local(type="local", path=folder))
+    for content in ({"a": torch.zeros(2), "b": Evil()}, {"a": 1}, [torch.zeros(2)]):
+        torch.save(content, folder / "pytorch_model.bin")
+        with pytest.raises(DataError, match=r"pytorch_model\.bin: (truncated, or holds more than tensors|holds )"):
+            fetch_model("m", model, None, tmp_path / "out/manifest.json")
+    (folder / "pytorch_model.bin").write_bytes((folder / "pytorch_model.bin").read_bytes()[:90])
+    with pytest.raises(DataError, match=r"pytorch_model\.bin: truncated"):
+        fetch_model("m", model, None, tmp_path / "out/manifest.json")
+    assert not (tmp_path / "ran").exists() and not list((tmp_path / "out").glob("*"))
 
 
 def test_hub_without_network_or_revision_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def check_widths():
         folder = folder_of(model.source, SETTINGS.mirror, "models")
         params = CATALOG.methods[grid.method_of(method)[0]].params
         group = params.get("group", 0) if params.get("bits", 0) < 16 else 0
-        if folder and folder.is_dir() and ("of" in level or group):
+        if folder and any(folder.glob("*.safetensors")) and ("of" in level or group):
             weights = Checkpoint(folder)
             names = prunable(weights.infos, model.prunable_include, model.prunable_exclude)
             check_divisible(weights, levels.parse(level), names, group)

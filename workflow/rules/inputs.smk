@@ -67,7 +67,7 @@ def model_files(wildcards):
 
 def model_sizes(wildcards):
     source = CATALOG.models[wildcards.model].source
-    return sizes_of(source, "models", "*.safetensors") if source else {}
+    return sizes_of(source, "models", "*.safetensors") | sizes_of(source, "models", "*.bin") if source else {}
 
 
 def dataset_files(wildcards):

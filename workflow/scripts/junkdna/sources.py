@@ -22,8 +22,9 @@ from junkdna.files import DataError, atomic_path, sha256, write_json
 log = logging.getLogger(__name__)
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+PICKLED_FILES = ("pytorch_model*.bin",)
 DATASET_FILES = ("**/*.parquet",)
-CONTENT = (".safetensors", ".parquet", ".gz", ".txt")
+CONTENT = {"model": (".safetensors",), "data": (".parquet", ".gz", ".txt")}
 
 
 def folder_of(source: Source, mirror: Path | None, kind: str) -> Path | None:
@@ -63,17 +64,41 @@ def fetch_dataset(name: str, source: Source, mirror: Path | None, output: Path) 
 
 
 def fetch_model(name: str, model: Model, mirror: Path | None, output: Path) -> None:
-    """Make a pre-trained model's files available and write its manifest.
+    """Make a pre-trained model's files available and write its manifest. Pickled weights are converted.
 
     Raises:
-        DataError: as :func:`fetch_dataset`; also when no safetensors weights are there.
+        DataError: as :func:`fetch_dataset`; also when no weights are there, or pickled ones hold more than tensors.
     """
     folder = folder_of(model.source, mirror, "models")
     if folder is None:
         with atomic_path(output.parent / "files") as aside:
             _download(name, model.source, aside, "model", MODEL_FILES)
+            if not any(aside.glob("*.safetensors")):
+                _download(name, model.source, aside, "model", PICKLED_FILES)
+                _convert(name, model.source, aside, aside, mirror)
+        folder = output.parent / "files"
+    elif folder.is_dir() and not any(folder.glob("*.safetensors")) and any(folder.glob(PICKLED_FILES[0])):
+        with atomic_path(output.parent / "files") as aside:
+            aside.mkdir()
+            for file in (file for pattern in MODEL_FILES for file in folder.glob(pattern)):
+                shutil.copyfile(file, aside / file.name)
+            _convert(name, model.source, folder, aside, mirror)
         folder = output.parent / "files"
     _write_manifest(name, model.source, folder, MODEL_FILES, mirror, output)
+
+
+def _convert(name: str, source: Source, folder: Path, target: Path, mirror: Path | None) -> None:
+    """Pickled weights of ``folder``, checked against their digests, as safetensors in ``target``."""
+    from junkdna import pickled
+
+    files = pickled.pickled_files(folder)
+    expected = {file: digest for file, digest in _expected(source, folder, mirror).items() if file.endswith(".bin")}
+    _check_digests(folder, {file.name: sha256(file) for file in files}, expected)
+    pickled.convert(files, target)
+    (target / pickled.INDEX).unlink(missing_ok=True)
+    for file in files if folder == target else []:
+        file.unlink()
+    log.info("%s: %d pickled files converted", name, len(files))
 
 
 def make_twin(name: str, model: Model, base: dict[str, Any], output: Path) -> None:
@@ -121,10 +146,9 @@ def _write_manifest(
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder (source of {name!r}: {source}); check `mirror` or the source's path")
     files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
-    if not any(file.suffix in CONTENT for file in files):
-        raise DataError(
-            f"{folder}: holds no {' or '.join(patterns)} (source of {name!r}); pickled weights are not read"
-        )
+    content = CONTENT["model" if patterns is MODEL_FILES else "data"]
+    if not any(file.suffix in content for file in files):
+        raise DataError(f"{folder}: holds no {' or '.join(patterns)} with {' or '.join(content)} (source of {name!r})")
     digests = {}
     for file in tqdm(files, desc=f"check {name}", unit="file"):
         digests[file.relative_to(folder).as_posix()] = sha256(file)
