@@ -7,7 +7,7 @@ from scipy import stats
 from sklearn.metrics import confusion_matrix, f1_score, matthews_corrcoef
 
 from junkdna import catalog, metrics
-from junkdna.metrics import METRICS, chance_level, contains, exact_match, f1, normalize_answer
+from junkdna.metrics import METRICS, chance_level, contains, contains_either, exact_match, f1, normalize_answer
 
 
 def frame(seed: int, classes: int | None) -> pd.DataFrame:
@@ -90,23 +90,24 @@ CHICAGO = ("Chicago", "City of Chicago, Illinois", "Chi-Beria", "The Windy City"
 
 
 @pytest.mark.parametrize(
-    ("prediction", "answers", "strict", "overlap", "lenient"),
+    ("prediction", "answers", "strict", "overlap", "lenient", "either"),
     [
-        ("sinclair lewis", SINCLAIR, 1, 1, 1),
-        ("Harry Sinclair-Lewis.", SINCLAIR, 1, 1, 1),
-        ("Lewis Sinclair", SINCLAIR, 0, 1, 0),
-        ("Upton Sinclair", SINCLAIR, 0, 0.5, 0),
-        ("Windy City", CHICAGO, 1, 1, 1),
-        ("He comes from Chicago", CHICAGO, 0, 0.4, 1),
-        ("Illinois", CHICAGO, 0, 2 / 3, 0),
-        ("", CHICAGO, 0, 0, 0),
-        ("anything", ("The",), 0, 0, 0),
+        ("sinclair lewis", SINCLAIR, 1, 1, 1, 1),
+        ("Harry Sinclair-Lewis.", SINCLAIR, 1, 1, 1, 1),
+        ("Lewis Sinclair", SINCLAIR, 0, 1, 0, 0),
+        ("Upton Sinclair", SINCLAIR, 0, 0.5, 0, 0),
+        ("Windy City", CHICAGO, 1, 1, 1, 1),
+        ("He comes from Chicago", CHICAGO, 0, 0.4, 1, 1),
+        ("Illinois", CHICAGO, 0, 2 / 3, 0, 1),
+        ("", CHICAGO, 0, 0, 0, 0),
+        ("anything", ("The",), 0, 0, 0, 0),
     ],
 )
-def test_answers_are_scored_by_the_best_of_all_aliases(prediction, answers, strict, overlap, lenient) -> None:
+def test_answers_are_scored_by_the_best_of_all_aliases(prediction, answers, strict, overlap, lenient, either) -> None:
     assert exact_match(prediction, answers) == strict
     assert f1(prediction, answers) == pytest.approx(overlap)
     assert contains(prediction, answers) == lenient
+    assert contains_either(prediction, answers) == either
 
 
 def test_chance() -> None:

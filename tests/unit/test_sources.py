@@ -12,6 +12,7 @@ import torch
 from junkdna.catalog import Builtin, Hub, Local, Model
 from junkdna.checkpoint import Checkpoint
 from junkdna.files import DataError, read_json, sha256
+from junkdna.models import load_tokenizer
 from junkdna.sources import fetch_dataset, fetch_model, make_twin
 from support import MIRROR, needs_mirror
 
@@ -125,6 +126,38 @@ def test_pickled_weights_of_the_hub_are_downloaded_only_where_there_are_no_other
         fetch_model(name, model, None, tmp_path / f"{name}/manifest.json")
         assert len(asked) == calls and not any("bin" in pattern for pattern in asked[0])
         assert not list((tmp_path / name).rglob("*.bin*"))
+
+
+def test_a_tokenizer_that_cannot_be_read_is_named_before_any_job(
+    local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model(source=Local(type="local", path=local))
+    (local / "tokenizer.model").write_bytes(b"x")
+    monkeypatch.setattr("junkdna.sources._installed", lambda name: name == "sentencepiece")
+    fetch_model("m", model, None, tmp_path / "one/manifest.json")
+    (local / "tokenizer.json").unlink()
+    with pytest.raises(DataError, match=r"needs google\.protobuf: pip install -r requirements-paper\.txt"):
+        fetch_model("m", model, None, tmp_path / "two/manifest.json")
+
+
+def test_a_sentencepiece_model_is_a_tokenizer(tmp_path: Path) -> None:
+    pytest.importorskip("google.protobuf", reason="VICUNA'S TOKENIZER NOT TESTED: requirements-paper.txt")
+    sentencepiece = pytest.importorskip("sentencepiece", reason="VICUNA'S TOKENIZER NOT TESTED: requirements-paper.txt")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(f"the cat number {i} sat on mat {i * 7}" for i in range(500)),
+        model_prefix=str(tmp_path / "tokenizer"),
+        vocab_size=300,
+        model_type="bpe",
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    named = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True}
+    named |= {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(named))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    tokenizer = load_tokenizer(tmp_path)
+    ids = tokenizer("the cat sat\nQ: é")["input_ids"]
+    assert ids[0] == 1 and ids[-1] != 2 and tokenizer.decode(ids[1:]) == "the cat sat\nQ: é"
 
 
 def test_a_pickle_with_code_is_refused_and_not_run(local: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import logging
 import shutil
+import tempfile
 from pathlib import Path
 
 import torch
@@ -52,10 +53,19 @@ def start_state(args: argparse.Namespace, model: PreTrainedModel) -> tuple[dict[
     if not state.removes:
         method = state.manifest["method"]
         raise DataError(f"{args.state}: {method} removes no weights; allowed as transfer: none, zero_shot")
-    weights = list(models.restored(args.model_manifest, args.model, state))
+    if args.model.prune_head and args.task.has_head:
+        args.output_weights.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=args.output_weights.parent) as folder:
+            whole = Path(folder, "model.safetensors")
+            models.save_weights(model, whole)
+            base = states.base_of(args.model_manifest, args.model, whole, heads=True)
+            weights = list(states.with_head(state, *base))
+    else:
+        weights = list(models.restored(args.model_manifest, args.model, state))
     if args.transfer != "dense_frozen":  # which starts from the pre-trained values
         models.apply_state(model, weights)
-    return {weight.name: weight.mask for weight in weights}, state.manifest["mask_sha256"]
+    masks = {weight.name: weight.mask for weight in weights}
+    return masks, states.mask_digest(masks.items())[0]
 
 
 def main(argv: list[str] | None = None) -> None:

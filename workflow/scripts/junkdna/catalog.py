@@ -19,7 +19,7 @@ KINDS = (
     "lm_eval",
 )
 METRICS = {
-    "generation": ("exact_match", "f1", "contains", "number_match"),
+    "generation": ("exact_match", "f1", "contains", "contains_either", "number_match"),
     "multiple_choice": ("accuracy",),
     "classification": ("accuracy", "matthews", "f1_binary"),
     "regression": ("pearson", "spearman"),
@@ -118,6 +118,10 @@ class Model(Strict):
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Data type to compute in.")
     prunable_include: str | None = Field(None, description="Regular expression; only matching weights are prunable.")
     prunable_exclude: str | None = Field(None, description="Regular expression; matching weights are not prunable.")
+    prune_head: bool = Field(
+        False,
+        description="Compress the fresh head together with the body when a fine-tuning starts, as the reference does.",
+    )
     calibration: CalibrationData | None = Field(None, description="What the calibrated methods see.")
 
     @model_validator(mode="after")

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 # Embeddings, norms and biases stay; so do heads, which are no part of the body that tasks share.
-NOT_PRUNABLE = r"embed|norm|bias|(^|\.)(shared|lm_head|classifier|score|pooler|qa_outputs|solver)\."
+NOT_PRUNABLE = r"embed|norm|bias|(^|\.)(shared|lm_head|solver)\."
+HEADS = r"(^|\.)(classifier|score|pooler|qa_outputs)\."
 # GPT-2 stores its linear weights as (input, output); everything else as (output, input).
 TRANSPOSED = {"gpt2"}
 CHUNK = 1 << 20  # elements tested for NaN at a time: the test makes copies
@@ -86,19 +87,21 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def prunable(infos: dict[str, TensorInfo], include: str | None, exclude: str | None) -> list[str]:
+def prunable(infos: dict[str, TensorInfo], include: str | None, exclude: str | None, heads: bool = False) -> list[str]:
     """Names of the prunable weights, sorted: 2-D, no embedding, norm, bias or head.
 
     For encoders this is the rule of the reference code; for decoders it leaves every Linear inside the layers.
 
     Args:
         include, exclude: regular expressions that narrow the rule down.
+        heads: the heads of tasks are prunable too, as in the reference code.
     """
     return sorted(
         name
         for name, info in infos.items()
         if len(info.shape) == 2
         and not re.search(NOT_PRUNABLE, name)
+        and (heads or not re.search(HEADS, name))
         and (include is None or re.search(include, name))
         and not (exclude and re.search(exclude, name))
     )

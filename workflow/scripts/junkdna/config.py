@@ -376,9 +376,18 @@ def _problems(experiment: Experiment, settings: Settings, catalog: Catalog) -> I
         if name in catalog.models and data_of(catalog, name) is None:
             yield f"models: {name!r} has no `calibration` in the catalog, which {drawing[0]!r} needs"
     trained = [t for t in experiment.transfers if t != "none"]
+    masked = sorted(set(trained) - {"zero_shot", "dense"})
+    for name in experiment.models if drawing and masked else []:
+        if name in catalog.models and catalog.models[name].prune_head:
+            yield (
+                f"models: {name!r} has `prune_head`, and {drawing[0]!r} sees no data in a fresh head; allowed with it: "
+                "methods without calibration, or the transfers none and zero_shot"
+            )
     rewriting = [m for m in experiment.methods if m in catalog.methods and catalog.methods[m].levels == ["bits"]]
-    if rewriting and (kept := sorted(set(trained) - {"zero_shot", "dense"})):
-        yield f"transfers: {kept[0]!r} keeps a mask, and {rewriting[0]!r} makes none; allowed with it: none, zero_shot"
+    if rewriting and masked:
+        yield (
+            f"transfers: {masked[0]!r} keeps a mask, and {rewriting[0]!r} makes none; allowed with it: none, zero_shot"
+        )
     for name in experiment.tasks:
         task = catalog.tasks.get(name)
         if task and trained and task.training is None:

@@ -104,4 +104,5 @@ def level_label(level: str) -> str:
 def metric_label(metric: str) -> str:
     """How a metric is written in figures and tables."""
     known = {"matthews": "Matthews correlation", "f1_binary": "F1", "f1": "F1", "contains": "containment"}
+    known |= {"contains_either": "containment either way"}
     return known.get(metric, metric.replace("_", " "))

@@ -106,6 +106,7 @@ def predict(
         exact_match=[metrics.exact_match(*pair) for pair in pairs],
         f1=[metrics.f1(*pair) for pair in pairs],
         contains=[metrics.contains(*pair) for pair in pairs],
+        contains_either=[metrics.contains_either(*pair) for pair in pairs],
         number_match=[metrics.number_match(*pair) for pair in pairs],
     )
 

@@ -12,7 +12,7 @@ import importlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -65,17 +65,21 @@ class Restored:
     values: torch.Tensor | None
 
 
-def base_of(manifest: Path, model: Model, weights: Path | None = None) -> tuple[dict[str, Any], Base]:
+def base_of(
+    manifest: Path, model: Model, weights: Path | None = None, heads: bool = False
+) -> tuple[dict[str, Any], Base]:
     """A source manifest's content, and its checkpoint with the prunable weights.
 
     Args:
         weights: a fine-tuned state of the model, to take in the place of the pre-trained weights.
+        heads: its head is prunable too.
     """
     source = read_json(manifest)
     checkpoint = Checkpoint(source["path"], weights)
     if weights is not None:
         source = source | {"files": {weights.name: sha256(weights)}}
-    return source, Base(checkpoint, prunable(checkpoint.infos, model.prunable_include, model.prunable_exclude))
+    names = prunable(checkpoint.infos, model.prunable_include, model.prunable_exclude, heads)
+    return source, Base(checkpoint, names)
 
 
 def index_magnitudes(base: Base) -> dict[str, Any]:
@@ -184,6 +188,19 @@ def load(path: Path) -> State:
     if tensor_digest(tensors) != manifest["tensors_sha256"]:
         raise DataError(f"{path}: its tensors are not those of its manifest; delete it so that it is made again")
     return State(manifest, tensors)
+
+
+def with_head(state: State, source: dict[str, Any], base: Base) -> Iterator[Restored]:
+    """What the method of a state does to a checkpoint that has a fresh head too, weights restored one after the other.
+
+    The head depends on task and seed, so no state that fine-tunings share can hold its mask: the weights are compressed
+    again, body and head together, and a global threshold counts both, as the reference code's does.
+    """
+    manifest = state.manifest
+    base = replace(base, index=index_magnitudes(base))
+    given = {key: manifest[key] for key in ("method", "module", "params")}
+    (whole,) = create(source, base, levels=[manifest["level"]], **given)
+    return restore(whole, source, base)
 
 
 def restore(state: State, source: dict[str, Any], base: Base) -> Iterator[Restored]:
