@@ -15,7 +15,7 @@ IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 SNAKEMAKE = $(IN_VENV) snakemake --cores $(CORES) --configfile $(CONFIG) --rerun-incomplete
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test harness lint format clean lock pretrain pin report bench
+.PHONY: help demo test harness lint format clean lock pretrain pin estimate report bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -69,6 +69,9 @@ pretrain: $(READY) ## rebuild the model organisms from scratch
 
 pin: $(READY) ## look up the commits that CONFIG leaves open, in config/pins.yaml (a further --configfile)
 	$(IN_VENV) python workflow/scripts/pin.py --configfile $(CONFIG) --output config/pins.yaml
+
+estimate: $(READY) ## cells, jobs, hours and disk of CONFIG; runs nothing
+	@$(IN_VENV) python workflow/scripts/estimate.py --configfile $(CONFIG)
 
 report: $(READY) ## the figures of finished results on one page, report.html
 	$(SNAKEMAKE) report
