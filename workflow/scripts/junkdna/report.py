@@ -91,10 +91,7 @@ def write_page(
     experiments = [_experiment(plan, files, numbers, texts, list(found)) for plan in found.values()]
     general = {name: _table(files[name], name, {}) for name in files if not _owner(name, found)}
     provenance = _provenance(cells, texts["options"])
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template(template.name).render(
+    page = _template(template).render(
         experiments=experiments,
         judged=[table for name, table in general.items() if name.startswith(CLAIMS)],
         difficulty=[table for name, table in general.items() if name.startswith(DIFFICULTY)],
@@ -113,6 +110,13 @@ def write_page(
     )
     with atomic_path(output) as aside:
         aside.write_text(page, encoding="utf-8")
+
+
+def _template(path: Path) -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(path.parent)
+    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(
+        path.name
+    )
 
 
 def _owner(name: str, experiments: Iterable[str]) -> str | None:
