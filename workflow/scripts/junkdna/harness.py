@@ -6,7 +6,6 @@ a task file that includes the harness's own names their parquet files instead of
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from functools import cache
 from importlib.util import find_spec
@@ -22,8 +21,6 @@ from junkdna import tasks
 from junkdna.catalog import Task, Variant
 from junkdna.files import DataError
 from junkdna.rows import splits_of
-
-log = logging.getLogger(__name__)
 
 BATCH = 8
 
@@ -41,7 +38,7 @@ def check(folder: Path, task: Task) -> None:
             "pip install -r envs/harness.txt, or `environment: harness` with --sdm conda"
         )
     loaded, _ = _load(folder, task, 0)
-    name, known = _metric(task)[0], {**loaded.aggregation()}
+    name, known = _metric(task)[0], loaded.aggregation()
     if name not in known:
         raise DataError(f"metric: {name!r}: {task.harness_task} of the harness has {', '.join(known)}")
     if getattr(known[name], "__name__", "") != "mean" or not loaded.higher_is_better()[name]:
@@ -75,20 +72,22 @@ def predict(
     filters = sorted({sample["filter"] for sample in samples})
     if kind not in filters:
         raise DataError(f"metric: {task.metric!r}: {task.harness_task} of the harness has filters {', '.join(filters)}")
-    rows = [_row(sample, loaded.OUTPUT_TYPE, task.metric, name) for sample in samples if sample["filter"] == kind]
+    rows = [_row(loaded, sample) | {task.metric: float(sample[name])} for sample in samples if sample["filter"] == kind]
     return pd.DataFrame(rows)
 
 
-def _row(sample: dict[str, Any], output: str, metric: str, name: str) -> dict[str, Any]:
+def _row(loaded: Any, sample: dict[str, Any]) -> dict[str, Any]:
+    """A logged sample without its metrics. Of options, the prediction is the likeliest, whatever the metric prefers."""
     answers, target = sample["filtered_resps"], sample["target"]
     row = {"id": f"{sample['doc_id']:06d}", "reference": str(target), "y_pred": np.nan, "y_true": np.nan}
-    if output == "multiple_choice":
-        scores = np.array([score for score, _ in answers])
-        row |= {"prediction": str(scores.argmax()), "option_scores": scores, "y_pred": float(scores.argmax())}
-        row |= {"y_true": float(target)} if isinstance(target, int) else {}
-    else:
-        row |= {"prediction": str(answers[0]), "option_scores": None}
-    return row | {metric: float(sample[name])}
+    if loaded.OUTPUT_TYPE != "multiple_choice":
+        return row | {"prediction": str(answers[0]), "option_scores": None}
+    scores, choices = np.array([score for score, _ in answers]), loaded.doc_to_choice(sample["doc"])
+    right = choices.index(target) if target in choices else target
+    if isinstance(right, int) and 0 <= right < len(choices):
+        row |= {"reference": str(choices[right]), "y_true": float(right)}
+    guess = int(scores.argmax())
+    return row | {"prediction": str(choices[guess]), "option_scores": scores, "y_pred": float(guess)}
 
 
 def _metric(task: Task) -> tuple[str, str]:
@@ -98,7 +97,11 @@ def _metric(task: Task) -> tuple[str, str]:
 
 
 def _load(folder: Path, task: Task, shots: int) -> tuple[Any, Any]:
-    """The harness's task on our data, and the task manager that knows it."""
+    """The harness's task on our data, and the task manager that knows it.
+
+    Raises:
+        DataError: there is no such task, or no such configuration or split of the data.
+    """
     from lm_eval.tasks import TaskManager
 
     splits = splits_of(folder, task.configs[0])
@@ -113,7 +116,12 @@ def _load(folder: Path, task: Task, shots: int) -> tuple[Any, Any]:
     with tempfile.TemporaryDirectory() as aside:
         Path(aside, "task.yaml").write_text(yaml.safe_dump(changed))
         manager = TaskManager(include_path=aside, include_defaults=False)
-        return manager.load(task.harness_task)["tasks"][task.harness_task], manager
+        try:
+            return manager.load(task.harness_task)["tasks"][task.harness_task], manager
+        except KeyError as error:
+            place, there = folder / task.configs[0], ", ".join(splits)
+            wanted = f"the split {error}, which {task.harness_task} of the harness reads"
+            raise DataError(f"{place}: cannot find {wanted}; there are {there}") from error
 
 
 @cache
