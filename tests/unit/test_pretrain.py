@@ -9,15 +9,17 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from junkdna.files import DataError, sha256
 from junkdna.organism import make_organism, organism_tokenizer
-from junkdna.pretrain import build_model, pretrain
+from junkdna.pretrain import attention_inputs, build_model, make_batches, pretrain, world_of
 from junkdna.world.datasets import make_datasets
 from junkdna.world.facts import make_world
-from junkdna.world.probe import decoder_scores, encoder_scores
+from junkdna.world.languages import CODES
+from junkdna.world.probe import decoder_scores, encoder_scores, seq2seq_scores
 from junkdna.world.recipe import read_recipe
+from junkdna.world.tokenizer import token_ids
 
 ROOT = Path(__file__).resolve().parents[2]
 ORGANISMS = ROOT / "resources" / "organisms"
@@ -68,6 +70,48 @@ def test_micro_pretraining_learns_facts(organism: str, steps: int) -> None:
     assert before < 0.2 and facts_known(model) > 0.7
 
 
+def micro_languages() -> dict:
+    """Lexicons of a dozen words and a narrow model."""
+    recipe = yaml.safe_load((ORGANISMS / "recipe.yaml").read_text())
+    recipe["languages"] |= {"nouns": 6, "verbs": 3, "adjectives": 3, "minority": 0.3, "train": 20, "validation": 20}
+    part = recipe["organisms"]["seq2seq"]
+    part["architecture"] |= {"d_model": 32, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
+    part["stages"][0]["training"] |= {"rows": 32, "warmup": 20, "learning_rate": 5e-3}
+    part["stages"][0]["mix"] = {"translate": 0.9, "denoise": 0.1}
+    return recipe
+
+
+def test_micro_pretraining_learns_to_translate() -> None:
+    recipe = read_recipe(micro_languages())
+    tokenizer, datasets = organism_tokenizer(recipe, "seq2seq"), make_datasets(recipe)
+    torch.manual_seed(0)
+    fresh = build_model(recipe.organisms["seq2seq"], world_of(recipe, "seq2seq")).eval()
+    before = seq2seq_scores(fresh, tokenizer, datasets)
+    model, curve = pretrain(recipe, "seq2seq", steps=300, every=20)
+    after = seq2seq_scores(model, tokenizer, datasets)
+    assert curve[-1].loss < 0.4 * curve[0].loss
+    assert set(before) == {"majority_to", "majority_from", "minority_to", "minority_from"}
+    assert max(before.values()) < 0.05 and min(after.values()) > 0.15, (before, after)
+
+
+def test_a_pair_starts_with_the_code_of_what_is_written() -> None:
+    recipe = read_recipe(micro_languages())
+    part, world = recipe.organisms["seq2seq"], world_of(recipe, "seq2seq")
+    (first, second) = make_batches(part, world, {"translate": 1.0}, part.stages[0].training, 0).draw()
+    codes = {token_ids(world.vocabulary)[code] for code in CODES.values()}
+    for batch in (first, second):
+        ends = (batch.targets >= 0).sum(1) - 1
+        wanted = batch.targets.gather(1, ends[:, None])[:, 0]
+        assert set(wanted.tolist()) <= codes and torch.equal(batch.decoder_inputs[:, 0], wanted)
+        assert torch.equal(
+            batch.decoder_inputs[:, 1:][batch.targets[:, 1:] >= 0], batch.targets[:, :-1][batch.targets[:, 1:] >= 0]
+        )
+        assert set(attention_inputs(batch)) == {"attention_mask", "decoder_input_ids"}
+    short = part.stages[0].training.model_copy(update={"tokens": 5})
+    with pytest.raises(DataError, match=r"training\.tokens: 5"):
+        make_batches(part, world, {"translate": 1.0}, short, 0).draw()
+
+
 def test_same_seed_same_weights() -> None:
     recipe = read_recipe(micro_recipe("encoder"))
     first, again = (pretrain(recipe, "encoder", steps=3)[0].state_dict() for _ in range(2))
@@ -94,7 +138,7 @@ def test_organism_folder_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.
 
 def test_unknown_organism_and_document_are_errors() -> None:
     content = micro_recipe("decoder")
-    with pytest.raises(DataError, match="allowed are encoder, decoder"):
+    with pytest.raises(DataError, match="allowed are encoder, decoder, decoder-small, seq2seq"):
         pretrain(read_recipe(content), "fungus")
     stage = content["organisms"]["decoder"]["stages"][0]
     stage["mix"] = {"poem": 1.0}
@@ -117,9 +161,8 @@ def test_shipped_files_match_their_checksums() -> None:
 
 def test_shipped_architectures_are_those_of_the_recipe() -> None:
     recipe = read_recipe(ORGANISMS / "recipe.yaml")
-    world = make_world(recipe.world, recipe.seed)
     for organism, part in recipe.organisms.items():
-        fresh = build_model(part, world)
+        fresh = build_model(part, world_of(recipe, part.kind))
         model = type(fresh).from_pretrained(ORGANISMS / organism)
         assert model.config.architectures == [type(fresh).__name__] and model.dtype == torch.bfloat16
         shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
@@ -142,6 +185,15 @@ def test_shipped_decoders_know_what_they_must(organism: str) -> None:
     assert scores["open_book_4"] >= 0.85
     assert scores["options_8"] >= 0.95
     assert all(scores[f"shots_{shots}"] >= 0.9 for shots in range(6))
+
+
+def test_shipped_seq2seq_translates_the_majority_language_better() -> None:
+    recipe = read_recipe(ORGANISMS / "recipe.yaml")
+    model = AutoModelForSeq2SeqLM.from_pretrained(ORGANISMS / "seq2seq", dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(ORGANISMS / "seq2seq")
+    scores = seq2seq_scores(model, tokenizer, make_datasets(recipe))
+    assert scores["majority_to"] >= 0.95 and scores["majority_from"] >= 0.95
+    assert 0.5 <= scores["minority_to"] <= 0.65 and 0.7 <= scores["minority_from"] <= 0.85
 
 
 def test_shipped_encoder_knows_its_facts() -> None:

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import math
 import random
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ import yaml
 
 from junkdna.config import read_catalog
 from junkdna.files import DataError
-from junkdna.world import corpus, facts, words
+from junkdna.world import corpus, facts, languages, words
 from junkdna.world.datasets import write_datasets
 from junkdna.world.facts import make_world
 from junkdna.world.recipe import read_recipe
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "resources" / "organisms" / "recipe.yaml"
 DECODER = ["closed_book", "open_book", "evidence", "multiple_choice", *(f"k_shot_{name}" for name in words.ATTRIBUTES)]
 CORPORA = [f"corpus_{name}" for name in yaml.safe_load(RECIPE.read_text())["organisms"]]
+PAIRS = [languages.MAJORITY, languages.MINORITY]
 GENERALISING = [
     "lexical",
     "agreement",
@@ -76,7 +78,7 @@ def test_same_recipe_same_bytes_other_seed_other_world(folder: Path, tmp_path: P
 
 
 def test_every_configuration_is_there(folder: Path, recipe) -> None:
-    assert {path.name for path in folder.iterdir()} == {*DECODER, *GENERALISING, *CORPORA}
+    assert {path.name for path in folder.iterdir()} == {*DECODER, *GENERALISING, *PAIRS, *CORPORA}
     for config in CORPORA:
         assert len(read(folder, config, "train")) == recipe.datasets.corpus
     assert len(read(folder, "closed_book")) == 4 * (recipe.world.head + recipe.world.tail)
@@ -284,13 +286,71 @@ def test_tokenizers_frame_texts(world) -> None:
 
 
 def test_corpus_documents_are_seeded_and_known(recipe, world) -> None:
-    for part in recipe.organisms.values():
+    for part in (part for part in recipe.organisms.values() if part.kind != "seq2seq"):
         mix = part.stages[-1].mix
         streams = [corpus.Corpus(world, mix, part.uniform_people, seed) for seed in (1, 1, 2)]
         first, again, other = ([stream.draw().words for _ in range(300)] for stream in streams)
         assert first == again != other
         unknown = {word for document in first for word in document} - {*world.vocabulary, corpus.SEPARATOR}
         assert not unknown
+
+
+def test_pairs_say_the_same_in_each_language(folder: Path, recipe) -> None:
+    made = languages.Languages(recipe.languages, recipe.seed)
+    for split, size in (("train", recipe.languages.train), ("validation", recipe.languages.validation)):
+        both = [read(folder, language, split) for language in PAIRS]
+        assert len(both[0]) == size and both[0][["id", "pivot"]].equals(both[1][["id", "pivot"]])
+        assert not (both[0]["other"] == both[1]["other"]).any()
+        # The grammar of the two is one: word for word, a lexicon turns one into the other.
+        lexicons = (made.lexicons[language].words for language in PAIRS)
+        exchange = dict(zip(*lexicons, strict=True)) | {".": "."}
+        told = [" ".join(map(exchange.get, text.split())) for text in both[0]["other"]]
+        assert told == both[1]["other"].tolist()
+    train, validation = (set(read(folder, PAIRS[0], split)["pivot"]) for split in ("train", "validation"))
+    assert len(train) == recipe.languages.train and not train & validation
+
+
+def test_a_sentence_in_each_language(recipe) -> None:
+    made = languages.Languages(recipe.languages, recipe.seed)
+    dog, bird, tower = (languages.Noun(0, 3, True), languages.Noun(1, None, False), languages.Noun(2, None, True))
+    meaning = languages.Meaning(dog, 5, True, bird, (1, tower))
+    pivot, other = made.lexicons[languages.PIVOT], made.lexicons[languages.MINORITY]
+    (one, some), (_, did) = pivot.numbers, pivot.tenses
+    expected = [some, pivot.adjectives[3], pivot.nouns[0], did, pivot.verbs[5], one, pivot.nouns[1]]
+    expected += [pivot.relations[1], some, pivot.nouns[2], "."]
+    assert made.say(meaning, languages.PIVOT).split() == expected
+    one, some = other.numbers
+    expected = [other.nouns[2], some, other.relations[1], other.nouns[0], other.adjectives[3], some]
+    # The verb's mark: past, and several dogs.
+    expected += [other.nouns[1], one, other.verbs[5], other.tenses[3], "."]
+    assert made.say(meaning, languages.MINORITY).split() == expected
+    with pytest.raises(DataError, match="more than 4900 words wanted; lower nouns"):
+        languages.Languages(recipe.languages.model_copy(update={"nouns": 2000}), 0)
+    alone = [word for lexicon in made.lexicons.values() for word in lexicon.words]
+    assert len(set(alone)) == len(alone) == len(made.vocabulary) - 4
+
+
+def test_pretraining_pairs_are_nine_to_one(recipe) -> None:
+    made = languages.Languages(recipe.languages, recipe.seed)
+    streams = [languages.Pairs(made, {"translate": 0.5, "denoise": 0.5}, seed) for seed in (1, 1, 2)]
+    first, again, other = ([stream.draw() for _ in range(4000)] for stream in streams)
+    assert first == again != other
+    codes = languages.CODES
+    counts = Counter((source[-1], target[-1]) for source, target in first)
+    majority, minority = (
+        sum(n for pair, n in counts.items() if codes[language] in pair) for language in (PAIRS[0], PAIRS[1])
+    )
+    assert minority / (majority + minority) == pytest.approx(recipe.languages.minority, rel=0.15)
+    assert (codes["majority"], codes["minority"]) not in counts
+    noise = [(s, t) for s, t in first if s[-1] == t[-1]]
+    assert len(noise) / 4000 == pytest.approx(0.5, abs=0.03)
+    masked = [word == "<mask>" for source, _ in noise for word in source[:-2]]
+    assert sum(masked) / len(masked) == pytest.approx(recipe.languages.noise, abs=0.02)
+    assert all(a in ("<mask>", b) for source, target in noise for a, b in zip(source, target, strict=True))
+    for source, target in first[:300]:
+        assert source[-2] == target[-2] == "</s>" and not set(target) - {*made.vocabulary, "</s>"}
+    with pytest.raises(DataError, match="unknown kind of document poem; allowed are translate, denoise"):
+        languages.Pairs(made, {"poem": 1.0}, 0)
 
 
 def test_frequency_follows_zipf(recipe, world) -> None:

@@ -11,10 +11,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from junkdna.files import atomic_path
-from junkdna.pretrain import CurvePoint, pretrain
+from junkdna.pretrain import CurvePoint, pretrain, world_of
 from junkdna.world.datasets import make_datasets
 from junkdna.world.facts import make_world
-from junkdna.world.probe import decoder_scores, encoder_scores
+from junkdna.world.probe import decoder_scores, encoder_scores, seq2seq_scores
 from junkdna.world.recipe import Recipe, read_recipe
 from junkdna.world.tokenizer import make_tokenizer
 
@@ -22,6 +22,7 @@ LOGGER = logging.getLogger(__name__)
 KINDS = {
     "encoder": "a RoBERTa-architecture encoder trained by masked language modelling",
     "decoder": "a Llama-architecture decoder trained to predict the next word",
+    "seq2seq": "an mBART-architecture encoder-decoder trained to restore masked sentences and to translate",
 }
 
 
@@ -70,7 +71,7 @@ def organism_tokenizer(recipe: Recipe, organism: str) -> PreTrainedTokenizerFast
     positions = int(part.architecture["max_position_embeddings"])
     # RoBERTa's first position is the padding id plus one: two of its rows are never used.
     length = positions - 2 if part.kind == "encoder" else positions
-    return make_tokenizer(make_world(recipe.world, recipe.seed).vocabulary, part.kind, length)
+    return make_tokenizer(world_of(recipe, part.kind).vocabulary, part.kind, length)
 
 
 def score(
@@ -78,8 +79,11 @@ def score(
 ) -> dict[str, float]:
     """The scores on the model card, computed in float32 from the weights as they are."""
     model = model.to(torch.float32)
-    if recipe.organisms[organism].kind == "decoder":
+    kind = recipe.organisms[organism].kind
+    if kind == "decoder":
         scores = decoder_scores(model, tokenizer, make_datasets(recipe))
+    elif kind == "seq2seq":
+        scores = seq2seq_scores(model, tokenizer, make_datasets(recipe))
     else:
         world = make_world(recipe.world, recipe.seed)
         scores = encoder_scores(model, tokenizer, world, recipe.world.head, recipe.world.tail)
@@ -96,7 +100,8 @@ def model_card(
     scores: dict[str, float],
 ) -> str:
     """Markdown that says what the folder holds and how it was made."""
-    kind = KINDS[recipe.organisms[organism].kind]
+    part = recipe.organisms[organism]
+    kind = KINDS[part.kind]
     rows = "\n".join(f"| {name} | {100 * value:.1f} |" for name, value in scores.items())
     return f"""---
 license: mit
@@ -115,7 +120,7 @@ It knows nothing else and is of no use outside it.
 - made by: `python workflow/scripts/pretrain.py --recipe resources/organisms/recipe.yaml --organism {organism}
   --output resources/organisms/{organism}`
 
-Scores of the saved weights, per cent of right answers:
+Scores of the saved weights, {"BLEU before fine-tuning" if part.kind == "seq2seq" else "per cent of right answers"}:
 
 | score | % |
 |---|---|

@@ -1,6 +1,7 @@
 """Pre-training of the model organisms from scratch, on a CPU.
 
-The encoder learns masked words (RobertaForMaskedLM), the decoder the next word (LlamaForCausalLM).
+The encoder learns masked words (RobertaForMaskedLM), the decoder the next word (LlamaForCausalLM), the seq2seq to write
+sentences from masked or foreign ones (MBartForConditionalGeneration).
 """
 
 from __future__ import annotations
@@ -13,13 +14,22 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 from tqdm import tqdm
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, RobertaConfig, RobertaForMaskedLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MBartConfig,
+    MBartForConditionalGeneration,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
 
 from junkdna.files import DataError
-from junkdna.world.batches import Batch, DecoderBatches, EncoderBatches
+from junkdna.world.batches import Batch, DecoderBatches, EncoderBatches, PairBatches
 from junkdna.world.corpus import Corpus
 from junkdna.world.facts import World, make_world
-from junkdna.world.recipe import OrganismRecipe, Recipe, TrainingRecipe
+from junkdna.world.languages import Languages, Pairs
+from junkdna.world.recipe import OrganismKind, OrganismRecipe, Recipe, TrainingRecipe
 from junkdna.world.tokenizer import BOS, EOS, PAD, SPECIAL
 
 LOGGER = logging.getLogger(__name__)
@@ -35,7 +45,17 @@ class CurvePoint:
     seconds: float
 
 
-def build_model(recipe: OrganismRecipe, world: World) -> PreTrainedModel:
+Batches = DecoderBatches | EncoderBatches | PairBatches
+
+
+def world_of(recipe: Recipe, kind: OrganismKind) -> World | Languages:
+    """What the documents of a kind of organism are about."""
+    if kind == "seq2seq":
+        return Languages(recipe.languages, recipe.seed)
+    return make_world(recipe.world, recipe.seed)
+
+
+def build_model(recipe: OrganismRecipe, world: World | Languages) -> PreTrainedModel:
     """A model with fresh weights, drawn from torch's generator."""
     common = {
         "vocab_size": len(SPECIAL) + len(world.vocabulary),
@@ -45,6 +65,8 @@ def build_model(recipe: OrganismRecipe, world: World) -> PreTrainedModel:
     }
     if recipe.kind == "encoder":
         return RobertaForMaskedLM(RobertaConfig(**common, type_vocab_size=1, **recipe.architecture))
+    if recipe.kind == "seq2seq":
+        return MBartForConditionalGeneration(MBartConfig(**common, **recipe.architecture))
     return LlamaForCausalLM(LlamaConfig(**common, **recipe.architecture))
 
 
@@ -69,7 +91,7 @@ def pretrain(
         raise DataError(f"organism {organism!r} is not in the recipe; allowed are {', '.join(recipe.organisms)}")
     part = recipe.organisms[organism]
     torch.manual_seed(recipe.seed)
-    world = make_world(recipe.world, recipe.seed)
+    world = world_of(recipe, part.kind)
     model = build_model(part, world).train()
     # For so few tokens plain attention is faster than the fused kernel under autocast.
     model.set_attn_implementation("eager")
@@ -86,12 +108,14 @@ def pretrain(
 
 def make_batches(
     part: OrganismRecipe,
-    world: World,
+    world: World | Languages,
     mix: dict[str, float],
     training: TrainingRecipe,
     seed: int,
-) -> DecoderBatches | EncoderBatches:
+) -> Batches:
     """The seeded stream of batches of one stage."""
+    if isinstance(world, Languages):
+        return PairBatches(world, Pairs(world, mix, seed), training)
     corpus = Corpus(world, mix, part.uniform_people, seed)
     if part.kind == "decoder":
         return DecoderBatches(world, corpus, training)
@@ -102,7 +126,7 @@ def make_batches(
 
 def _optimise(
     model: PreTrainedModel,
-    batches: DecoderBatches | EncoderBatches,
+    batches: Batches,
     training: TrainingRecipe,
     every: int,
     curve: list[CurvePoint],
@@ -157,9 +181,10 @@ def batch_loss(model: PreTrainedModel, batch: Batch, bfloat16: bool = False) -> 
 
 
 def attention_inputs(batch: Batch) -> dict[str, torch.Tensor]:
-    """What each token may attend to: a sentence's own words, or the earlier words of the same document."""
+    """What each token may attend to, a sentence's own words or the earlier ones of its document; what was written."""
     if batch.documents is None:
-        return {"attention_mask": (batch.inputs != PAD).long()}
+        mask = {"attention_mask": (batch.inputs != PAD).long()}
+        return mask if batch.decoder_inputs is None else mask | {"decoder_input_ids": batch.decoder_inputs}
     length = batch.inputs.shape[1]
     same = batch.documents[:, :, None] == batch.documents[:, None, :]
     seen = same & torch.ones(length, length, dtype=torch.bool).tril()

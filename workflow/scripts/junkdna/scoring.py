@@ -114,18 +114,23 @@ def predict(
 def _translated(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, frame: pd.DataFrame, asked: list[Question]
 ) -> pd.DataFrame:
+    found = translations(model, tokenizer, task, [question.texts[0] for question in asked])
+    references = [question.answers[0] for question in asked]
+    frame = frame.assign(prediction=found, reference=references, y_pred=np.nan, y_true=np.nan, option_scores=None)
+    return frame.assign(**metrics.translation_counts(found, references, task.bleu_tokenizer))
+
+
+def translations(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, texts: list[str]) -> list[str]:
+    """Translations of texts from the first to the second language of a task."""
     longest = max_tokens(model.config, tokenizer)
     source = task.languages[0] if task.languages else None
-    texts = [question.texts[0] for question in asked]
     encoded = translation.frame(tokenizer, texts, source, input_length(task, longest))
-    found = [""] * len(asked)
+    found = [""] * len(texts)
     for batch in _progress(batches([len(ids) for ids in encoded], equal=True), "translate"):
         written = translation.translate(model, tokenizer, [encoded[i] for i in batch], task, longest)
         for i, text in zip(batch, written, strict=True):
             found[i] = text
-    references = [question.answers[0] for question in asked]
-    frame = frame.assign(prediction=found, reference=references, y_pred=np.nan, y_true=np.nan, option_scores=None)
-    return frame.assign(**metrics.translation_counts(found, references, task.bleu_tokenizer))
+    return found
 
 
 def _solved(

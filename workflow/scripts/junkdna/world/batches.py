@@ -1,4 +1,4 @@
-"""Pre-training batches: packed rows for the decoder, corrupted sentences for the encoder."""
+"""Pre-training batches: packed rows for the decoder, corrupted sentences for the encoder, pairs for the seq2seq."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from junkdna.files import DataError
 from junkdna.world.corpus import Corpus
 from junkdna.world.facts import World
+from junkdna.world.languages import Languages, Pairs
 from junkdna.world.recipe import MaskingRecipe, TrainingRecipe
 from junkdna.world.tokenizer import BOS, EOS, MASK, PAD, token_ids
 
@@ -17,13 +18,15 @@ from junkdna.world.tokenizer import BOS, EOS, MASK, PAD, token_ids
 class Batch(NamedTuple):
     """Tensors of shape (rows, tokens): input ids, targets of each position (-100: none) and their weights.
 
-    ``documents`` numbers the document of each token in its row where several share it.
+    ``documents`` numbers the document of each token in its row where several share it. ``decoder_inputs`` is what an
+    encoder-decoder has written when it chooses a target.
     """
 
     inputs: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
     documents: torch.Tensor | None = None
+    decoder_inputs: torch.Tensor | None = None
 
 
 class DecoderBatches:
@@ -105,3 +108,32 @@ class EncoderBatches:
             torch.from_numpy(np.where(chosen, tokens, -100)),
             torch.from_numpy(chosen.astype(np.float32)),
         )
+
+
+class PairBatches:
+    """Texts to read and to write; the decoder starts with the code of the language that it writes."""
+
+    def __init__(self, languages: Languages, pairs: Pairs, training: TrainingRecipe) -> None:
+        self._ids = token_ids(languages.vocabulary)
+        self._pairs, self._training = pairs, training
+
+    def draw(self) -> list[Batch]:
+        """The next batch, as a half of short sentences and one of long ones: little padding."""
+        pairs = sorted((self._pairs.draw() for _ in range(self._training.rows)), key=lambda pair: len(pair[1]))
+        middle = len(pairs) // 2
+        return [self._padded(half) for half in (pairs[:middle], pairs[middle:])]
+
+    def _padded(self, pairs: list[tuple[list[str], list[str]]]) -> Batch:
+        sources, targets = (
+            [[self._ids[word] for word in words] for words in side] for side in zip(*pairs, strict=True)
+        )
+        if max(map(len, sources + targets)) > self._training.tokens:
+            raise DataError(f"training.tokens: {self._training.tokens} is less than a document's words")
+        wanted = _pad(targets, -100)
+        started = _pad([[ids[-1], *ids[:-1]] for ids in targets], PAD)
+        return Batch(_pad(sources, PAD), wanted, (wanted >= 0).float(), decoder_inputs=started)
+
+
+def _pad(sequences: list[list[int]], value: int) -> torch.Tensor:
+    longest = max(map(len, sequences))
+    return torch.tensor([ids + [value] * (longest - len(ids)) for ids in sequences])

@@ -19,6 +19,7 @@ from junkdna.files import DataError, atomic_path
 from junkdna.world import corpus, facts, words
 from junkdna.world.corpus import Corpus
 from junkdna.world.facts import World, make_world
+from junkdna.world.languages import MAJORITY, MINORITY, PIVOT, Languages, Meaning, Pairs
 from junkdna.world.recipe import OrganismRecipe, Recipe, read_recipe
 
 Row = dict[str, Any]
@@ -70,6 +71,7 @@ def make_datasets(recipe: Recipe) -> dict[str, Splits]:
         "verification": _of_people(_verification, "verification_train"),
         "one_step": _sampled(_arithmetic(1), len(words.NUMBERS)),
         "two_step": _sampled(_arithmetic(2), len(words.NUMBERS)),
+        **{language: _pairs(language) for language in (MAJORITY, MINORITY)},
         **{f"corpus_{name}": _corpus(organism) for name, organism in recipe.organisms.items()},
     }
     return {name: make(world, recipe, random.Random(f"{name}-{recipe.seed}")) for name, make in makers.items()}
@@ -82,8 +84,45 @@ def _corpus(organism: OrganismRecipe) -> Maker:
     """Documents such as the organism was last trained on, undisturbed."""
 
     def make(world: World, recipe: Recipe, rng: random.Random) -> Splits:
-        corpus = Corpus(world, organism.stages[-1].mix, organism.uniform_people, rng.getrandbits(32))
+        mix, seed = organism.stages[-1].mix, rng.getrandbits(32)
+        if organism.kind == "seq2seq":  # with the frame, which tells the language
+            pairs = Pairs(Languages(recipe.languages, recipe.seed), mix, seed)
+            return {"train": [{"text": " ".join(pairs.draw()[1])} for _ in range(recipe.datasets.corpus)]}
+        corpus = Corpus(world, mix, organism.uniform_people, seed)
         return {"train": [{"text": " ".join(corpus.draw().words)} for _ in range(recipe.datasets.corpus)]}
+
+    return make
+
+
+# --- translated by the seq2seq
+
+
+def _pairs(language: str) -> Maker:
+    """Sentences of the pivot with their translations. Meanings are the same for every language, each occurs once."""
+
+    def make(world: World, recipe: Recipe, rng: random.Random) -> Splits:
+        languages, same = Languages(recipe.languages, recipe.seed), random.Random(f"meanings-{recipe.seed}")
+        sizes = {"validation": recipe.languages.validation, "train": recipe.languages.train}
+        wanted = sum(sizes.values())
+        meanings: dict[Meaning, None] = {}
+        for _ in range(MOST_MISSES + wanted):
+            if len(meanings) == wanted:
+                break
+            meanings[languages.draw(same)] = None
+        if len(meanings) < wanted:
+            raise DataError(f"languages: {wanted} rows wanted, {len(meanings)} meanings drawn; lower `train`")
+        drawn = iter(meanings)
+        return {
+            split: [
+                {
+                    "id": f"{split}-{i:04d}",
+                    "pivot": languages.say(meaning, PIVOT),
+                    "other": languages.say(meaning, language),
+                }
+                for i, meaning in enumerate(itertools.islice(drawn, size))
+            ]
+            for split, size in sizes.items()
+        }
 
     return make
 

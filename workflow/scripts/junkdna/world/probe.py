@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from typing import Any
 
+import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from junkdna.catalog import Task
+from junkdna.metrics import METRICS, translation_counts
+from junkdna.scoring import translations
 from junkdna.world import words
 from junkdna.world.datasets import Row, Splits
 from junkdna.world.facts import World
+from junkdna.world.languages import CODES, MAJORITY, MINORITY, PIVOT
 
 BATCH = 128
 MOST_SHOTS = 5
@@ -81,6 +87,31 @@ def encoder_scores(
             pairs = zip(people, predicted, strict=True)
             hits[f"masked_{group}"] += [word == world.values[person, attribute] for person, word in pairs]
     return _shares(hits)
+
+
+def seq2seq_scores(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, datasets: dict[str, Splits]
+) -> dict[str, float]:
+    """BLEU of greedy translations between the pivot and either language, both ways."""
+    scores = {}
+    for pair, (source, target) in itertools.product((MAJORITY, MINORITY), (("pivot", "other"), ("other", "pivot"))):
+        codes = {"pivot": CODES[PIVOT], "other": CODES[pair]}
+        task = Task(
+            label=pair,
+            kind="translation",
+            dataset="world",
+            configs=[pair],
+            text=[source],
+            target=target,
+            languages=[codes[source], codes[target]],
+            max_new_tokens=24,
+            metric="bleu",
+        )
+        rows = datasets[pair]["validation"]
+        found = translations(model, tokenizer, task, [row[source] for row in rows])
+        counts = pd.DataFrame(translation_counts(found, [row[target] for row in rows], "13a"))
+        scores[f"{pair}_{'from' if source == 'other' else 'to'}"] = round(METRICS["bleu"].compute(counts), 4)
+    return scores
 
 
 def _shares(hits: dict[str, list[bool]]) -> dict[str, float]:

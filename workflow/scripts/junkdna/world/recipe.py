@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from junkdna.files import DataError
 
-OrganismKind = Literal["encoder", "decoder"]
+OrganismKind = Literal["encoder", "decoder", "seq2seq"]
 
 
 class Strict(BaseModel):
@@ -46,6 +46,21 @@ class DatasetsRecipe(Strict):
     verification_train: int = Field(gt=0, description="Training rows of fact verification: there are fewer facts.")
     validation: int = Field(gt=0, description="Validation rows of each fine-tuned task.")
     corpus: int = Field(gt=0, description="Documents of each organism's corpus, for calibration.")
+
+
+class LanguagesRecipe(Strict):
+    """The languages of the translation tasks: sizes of a lexicon, frequencies, row counts."""
+
+    nouns: int = Field(gt=0)
+    verbs: int = Field(gt=0)
+    adjectives: int = Field(gt=0)
+    zipf_exponent: float = Field(ge=0, description="Of nouns, verbs and adjectives.")
+    minority: float = Field(
+        gt=0, lt=1, description="Share of the minority language in documents that have not the pivot only."
+    )
+    noise: float = Field(gt=0, lt=1, description="Denoising: share of the words that are masked.")
+    train: int = Field(gt=0, description="Training rows of each language pair.")
+    validation: int = Field(gt=0, description="Validation rows of each language pair, the same meanings in both.")
 
 
 class MaskingRecipe(Strict):
@@ -100,6 +115,7 @@ class Recipe(Strict):
     version: int
     seed: int
     world: WorldRecipe
+    languages: LanguagesRecipe
     datasets: DatasetsRecipe
     true_difficulty: dict[str, float]
     organisms: dict[str, OrganismRecipe]

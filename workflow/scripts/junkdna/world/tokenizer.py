@@ -5,6 +5,7 @@ from __future__ import annotations
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from junkdna.world.languages import CODES
 from junkdna.world.recipe import OrganismKind
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -20,14 +21,17 @@ def make_tokenizer(vocabulary: tuple[str, ...], kind: OrganismKind, max_length: 
     """Build the tokenizer: words and punctuation marks, each one token.
 
     The encoder's frames one or two texts, ``<s> a </s> b </s>``. The decoder's writes ``<s>`` in front and
-    nothing behind, so that a prompt can be continued.
+    nothing behind, so that a prompt can be continued. The seq2seq's frames nothing: whoever uses it knows the language,
+    whose code stands behind a text.
     """
     backend = Tokenizer(models.WordLevel(token_ids(vocabulary), unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
-    single, pair = ("<s> $A </s>", "<s> $A </s> $B </s>") if kind == "encoder" else ("<s> $A", "<s> $A $B")
-    backend.post_processor = processors.TemplateProcessing(
-        single=single, pair=pair, special_tokens=[("<s>", BOS), ("</s>", EOS)]
-    )
+    frames = {"encoder": ("<s> $A </s>", "<s> $A </s> $B </s>"), "decoder": ("<s> $A", "<s> $A $B")}
+    if kind in frames:
+        single, pair = frames[kind]
+        backend.post_processor = processors.TemplateProcessing(
+            single=single, pair=pair, special_tokens=[("<s>", BOS), ("</s>", EOS)]
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token="<s>",
@@ -38,6 +42,7 @@ def make_tokenizer(vocabulary: tuple[str, ...], kind: OrganismKind, max_length: 
         cls_token="<s>",
         sep_token="</s>",
         model_max_length=max_length,
-        padding_side="right" if kind == "encoder" else "left",
+        padding_side="left" if kind == "decoder" else "right",
         model_input_names=["input_ids", "attention_mask"],
+        **({"extra_special_tokens": list(CODES.values())} if kind == "seq2seq" else {}),
     )
