@@ -33,6 +33,7 @@ localrules:
     against_reported,
     plot,
     report,
+    plot_difficulty,
     status,
 
 
@@ -42,7 +43,8 @@ rule all_figures:
     input:
         expand("<results>/figures/{name}.{format}", name=EXPERIMENTS, format=SETTINGS.figure_formats),
         expand("<results>/tables/{name}.{format}", name=EXPERIMENTS, format=["csv", "md", "tex"]),
-        "<results>/difficulty/difficulty.csv",
+        "<results>/tables/difficulty.csv",
+        expand("<results>/figures/{name}.{format}", name=DIFFICULTY_FIGURES, format=SETTINGS.figure_formats),
         # Only where there is something to compare: an empty table would look like a comparison that failed.
         ["<results>/tables/against_reported.csv"] if REPORTED else [],
         # Named here so that a deleted one is made again though the tables exist.

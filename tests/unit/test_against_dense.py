@@ -44,6 +44,15 @@ def test_free_answers_are_compared_after_normalisation() -> None:
     assert found["changed"] == pytest.approx(1 / 3) and found["lost"] == found["gained"] == 0
 
 
+def test_an_expression_without_a_value_is_compared_as_it_is_written() -> None:
+    frames = []
+    for values, texts in (([1.0, 2.0, np.nan], ["1", "+ 1 1", "? 1"]), ([1.0, np.nan, np.nan], ["1", "+ 1", "? 1"])):
+        frame = pd.DataFrame({"id": ["a", "b", "c"], "prediction": texts, "y_pred": values, "y_true": 1.0})
+        frames.append(frame.assign(accuracy=(frame["y_pred"] == 1).astype(float)))
+    sides = [Scores("task", METRICS["accuracy"], {None: frame}) for frame in frames]
+    assert _compared(*sides)["changed"] == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize(("lost", "gained"), [(0, 0), (3, 0), (0, 9), (10, 4), (7, 7), (60, 33)])
 def test_mcnemar_is_the_exact_binomial_test(lost: int, gained: int) -> None:
     expected = binomtest(lost, lost + gained).pvalue if lost + gained else 1.0

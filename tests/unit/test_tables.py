@@ -14,6 +14,7 @@ from junkdna import tables, wide
 from junkdna.difficulty import score_difficulty
 from junkdna.files import DataError, write_json
 from junkdna.outcomes import read_outcomes
+from junkdna.responses import estimate, read_responses
 from junkdna.tidy import read_csv, read_plan
 from support import PROJECT
 
@@ -246,7 +247,7 @@ def test_statistics_need_no_torch() -> None:
     import subprocess
 
     code = (
-        "import sys, aggregate, plot, score_difficulty;"
+        "import sys, aggregate, plot, plot_difficulty, score_difficulty;"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run(
@@ -315,7 +316,7 @@ def test_a_panel_of_one_model_shows_its_own_references(tmp_path: Path) -> None:
         ("Large", "dense, large"),
         ("Large", "untrained, large-untrained"),
     ]
-    scores = score_difficulty([tmp_path / "plan.json"], PROJECT / "resources/human_scores.yaml")
+    scores = score_difficulty([plan], PROJECT / "resources/human_scores.yaml", estimate(read_responses([plan])))
     assert scores[["panel", "model"]].drop_duplicates().to_numpy().tolist() == [["Small", "small"], ["Large", "large"]]
 
 

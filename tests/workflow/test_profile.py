@@ -52,7 +52,7 @@ def test_light_rules_stay_local():
     """A dry run does not show it: its own executor runs every rule here."""
     text = (PROJECT / "Snakefile").read_text()
     local = set(re.findall(r"\w+", re.search(r"^localrules:\n((?:    .*\n)+)", text, re.MULTILINE)[1]))
-    assert {"fetch_model", "fetch_dataset", "score_difficulty", "aggregate", "plot"} <= local
+    assert {"fetch_model", "fetch_dataset", "score_difficulty", "aggregate", "plot", "plot_difficulty"} <= local
     assert not {"compress", "finetune", "evaluate_compressed", "evaluate_finetuned"} & local
 
 

@@ -34,7 +34,7 @@ def test_rule_graph(fresh: Project) -> None:
     edges -= {
         (a, "all_figures") for a in ("aggregate", "evaluate_compressed", "evaluate_finetuned", "evaluate_zero_shot")
     }
-    edges -= {("plan", "plot"), ("fetch_model", "fetch_model")}
+    edges -= {("plan", "plot"), ("plan", "plot_difficulty"), ("fetch_model", "fetch_model")}
     assert drawn == edges
 
 

@@ -139,4 +139,5 @@ def code_of(script):
 
 RECIPE = here("resources/organisms/recipe.yaml")
 HUMAN = here("resources/human_scores.yaml")
+DIFFICULTY_FIGURES = ["difficulty_agreement", "flip_by_difficulty"]
 ENVIRONMENT = f"../../envs/{SETTINGS.environment}.yaml"

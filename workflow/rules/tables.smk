@@ -23,17 +23,22 @@ rule plan:
         """
 
 
+ruleorder: score_difficulty > aggregate
+
+
 rule score_difficulty:
-    """Score the difficulty of every curve: axis rank, dense error, human gap, and the true one where it is known."""
+    """Score the difficulty of every series and every example, and whether it predicts which answers are lost."""
     input:
         plans=expand("<results>/plans/{name}.json", name=EXPERIMENTS),
         metrics=[f"{RESULTS}/evaluate/{path}/metrics.json" for path, c in EVALUATED.items() if not c.compressed],
-        predictions=[
-            f"{RESULTS}/evaluate/{path}/predictions.parquet" for path, c in EVALUATED.items() if not c.compressed
-        ],
+        predictions=cells_files(EVALUATED.values(), "predictions.parquet"),
         human=HUMAN,
     output:
-        table="<results>/difficulty/difficulty.csv",
+        table="<results>/tables/difficulty.csv",
+        agreement="<results>/tables/difficulty_agreement.csv",
+        flips="<results>/tables/flip_by_difficulty.csv",
+        thirds="<results>/tables/flip_by_difficulty_thirds.csv",
+        examples="<results>/difficulty/items.parquet",
     log:
         "<results>/logs/difficulty/difficulty.log",
     benchmark:
@@ -48,7 +53,11 @@ rule score_difficulty:
         ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
             --plans {input.plans:q} \
             --human {input.human:q} \
-            --output {output.table:q} \
+            --table {output.table:q} \
+            --agreement {output.agreement:q} \
+            --flips {output.flips:q} \
+            --thirds {output.thirds:q} \
+            --items {output.examples:q} \
             2>{log:q}
         """
 

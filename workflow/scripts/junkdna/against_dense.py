@@ -21,26 +21,13 @@ from scipy.special import bdtr, log_softmax
 
 from junkdna.curves import DENSE
 from junkdna.metrics import normalize_answer
-from junkdna.outcomes import Outcome, Point, reference_of
+from junkdna.outcomes import Outcome, Point, reference_of, right_answers
 from junkdna.statistics import UNDEFINED, Estimate, Scores, both_ways, percentile_interval
 
 KEYS = ["experiment", "model", "method", "level", "sparsity", "transfer", "task", "variant", "fraction", "metric"]
 MEASURES = ["difference", "changed", "lost", "gained", "kl"]
 COLUMNS = [*KEYS, "n_examples", "n_seeds", "mcnemar_p"]
 COLUMNS += [name for measure in MEASURES for name in (measure, f"{measure}_ci_low", f"{measure}_ci_high")]
-
-
-def right_answers(scores: Scores) -> np.ndarray | None:
-    """1 where an answer is right, 0 where it is wrong, shape (seeds, examples); None for tasks without such answers.
-
-    The task's own metric where that is a mean of zeros and ones, else accuracy or the exact match.
-    """
-    for name in (*([scores.metric.name] if scores.metric.is_mean else []), "accuracy", "exact_match"):
-        if all(name in frame for frame in scores.frames.values()):
-            values = np.stack([frame[name].to_numpy(dtype=float) for frame in scores.frames.values()])
-            if np.isin(values, (0.0, 1.0)).all():
-                return values
-    return None
 
 
 def mcnemar(lost: np.ndarray, gained: np.ndarray) -> float:
@@ -80,8 +67,9 @@ def _compared(scores: Scores, dense: Scores) -> dict[str, float]:
     values = np.array([scores.values[seed] - dense.values[seed] for seed in scores.frames])
     found["difference"] = _interval(values, scores.seed_replicates - dense.seed_replicates)
     p = float("nan")
-    right, was_right = right_answers(scores), right_answers(dense)
-    if right is not None and was_right is not None:
+    sides = [[right_answers(frame, scores.metric) for frame in side.frames.values()] for side in (scores, dense)]
+    if all(answers is not None for side in sides for answers in side):
+        right, was_right = (np.stack(side) for side in sides)
         lost, gained = was_right * (1 - right), (1 - was_right) * right
         found |= {"changed": _mean(scores, _changed(scores, dense))}
         found |= {"lost": _mean(scores, lost), "gained": _mean(scores, gained)}
@@ -96,9 +84,12 @@ def _compared(scores: Scores, dense: Scores) -> dict[str, float]:
 def _changed(scores: Scores, dense: Scores) -> np.ndarray:
     """1 where the answer is another one, shape (seeds, examples)."""
 
+    # As its metric compares answers: number_match would miss a sign without it.
+    words = scores.metric.name in ("exact_match", "f1", "contains", "contains_either")
+
     def answers(frame: pd.DataFrame) -> np.ndarray:
-        chosen = frame["y_pred"]
-        return (frame["prediction"].map(normalize_answer) if chosen.isna().any() else chosen).to_numpy()
+        text, chosen = frame["prediction"], frame["y_pred"]
+        return np.where(chosen.notna(), chosen.astype(str), text.map(normalize_answer) if words else text)
 
     return np.stack([answers(f) != answers(dense.frames[seed]) for seed, f in scores.frames.items()]).astype(float)
 

@@ -1,30 +1,38 @@
-"""Difficulty scores of every series: axis rank, dense model's error, gap to humans, true difficulty.
+"""Difficulty scores of every series.
 
-The human gap is (human - dense) / human on the task's own metric. Where human and model are both poor it says
-nothing, so the dense model's error, 1 - chance-corrected metric, stands beside it, and whether the task tells
-the pre-trained model from its untrained twin at all.
+- Rank along the experiment's axis; true difficulty, where it is known by construction.
+- Human gap: (human - dense) / human on the task's own metric. Where human and model are both poor it says nothing, so
+  the dense model's error, 1 - chance-corrected metric, stands beside it, and whether the task tells the pre-trained
+  model from its untrained twin at all.
+- Description length of the answers under dense models (:mod:`junkdna.description`).
+- Item-response difficulty: the mean over a series' examples (:mod:`junkdna.irt`). It rests on the answers of compressed
+  states too, so that it holds part of what pruning does: not a score to test a drop of the same states against.
 """
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
+from scipy.special import ndtri
 
-from junkdna.curves import difficulty_axes, references
+from junkdna import description
+from junkdna.curves import DENSE, difficulty_axes, references
 from junkdna.files import DataError
 from junkdna.metrics import METRICS
-from junkdna.outcomes import read_outcomes
-from junkdna.statistics import UNDEFINED, Estimate, chance_corrected
+from junkdna.outcomes import Outcome, Point, read_outcomes
+from junkdna.responses import Difficulties, Series
+from junkdna.statistics import CONFIDENCE, UNDEFINED, Estimate, Scores, chance_corrected
 from junkdna.tables import points
-from junkdna.tidy import read_plan
 
 COLUMNS = [
     "experiment",
     "panel",
     "series",
+    "axis",
     "model",
     "task",
     "variant",
@@ -39,6 +47,8 @@ COLUMNS = [
     "human",
     "human_gap",
     "true_difficulty",
+    *("description_length", "description_length_ci_low", "description_length_ci_high"),
+    *("irt_difficulty", "irt_ci_low", "irt_ci_high"),
     "control_metric",
     "control_ci_low",
     "control_ci_high",
@@ -66,38 +76,70 @@ def read_human(path: Path) -> dict[str, dict[str, float]]:
     return scores
 
 
-def score_difficulty(plans: list[Path], human: Path) -> pd.DataFrame:
+def score_difficulty(plans: list[dict[str, Any]], human: Path, difficulties: Difficulties) -> pd.DataFrame:
     """One row per experiment, panel, series and model, in the order of the experiments.
 
     ``informative`` is `yes` where the dense metric is better than the untrained twin's and their 95 %
     intervals do not meet, `no` where they do, `no control` without a twin. Empty fields: no rank (series
     without an order), no published human score, no true difficulty, no control, a dense metric without a
-    chance level to correct for.
+    chance level to correct for, no description length, no answers that are right or wrong.
 
     Raises:
-        DataError: a plan, cell or human score cannot be used.
+        DataError: a cell or human score cannot be used.
     """
-    scores = read_human(human)
-    rows = []
-    for path in plans:
-        plan = read_plan(path)
-        table = points(plan, read_outcomes(plan, dense_only=True))
-        experiment = plan["experiment"]
-        ranks = {s: rank for axis in difficulty_axes(experiment).values() for rank, s in enumerate(axis, start=1)}
-        for panel in experiment["panels"]:
-            for series in experiment["series"]:
-                found = references(experiment, table, panel["label"], series["label"])
-                for _, dense in found[found["control"] == 0].iterrows():
-                    same = (found[["task", "variant", "fraction"]] == dense[["task", "variant", "fraction"]]).all(
-                        axis=1
-                    )
-                    twins = [m for m, about in plan["models"].items() if about["untrained_twin_of"] == dense["model"]]
-                    control = found[same & found["model"].isin(twins)]
-                    row = {"panel": panel["label"], "series": series["label"]}
-                    row["axis_rank"] = ranks[series["label"]] if experiment["ordered"] else None
-                    rows.append(row | _scores(dense, control, plan["tasks"][dense["task"]], scores, human))
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.astype({"axis_rank": "Int64"})
+    scores, rows = read_human(human), []
+    dense = [read_outcomes(plan, dense_only=True) for plan in plans]
+    trained = _trained(dense)
+    for plan, outcomes in zip(plans, dense, strict=True):
+        table, experiment = points(plan, outcomes), plan["experiment"]
+        places = {
+            label: {"axis": axis, "axis_rank": rank if experiment["ordered"] else None}
+            for axis, labels in difficulty_axes(experiment).items()
+            for rank, label in enumerate(labels, start=1)
+        }
+        for panel, series in itertools.product(experiment["panels"], experiment["series"]):
+            found = references(experiment, table, panel["label"], series["label"])
+            for _, row in found[found["control"] == 0].iterrows():
+                same = (found[[*Series._fields]] == row[[*Series._fields]]).all(axis=1)
+                twins = [m for m, about in plan["models"].items() if about["untrained_twin_of"] == row["model"]]
+                control = found[same & found["model"].isin(twins)]
+                named = {"panel": panel["label"], "series": series["label"], **places[series["label"]]}
+                named |= _scores(row, control, plan["tasks"][row["task"]], scores, human)
+                named |= _length(row, outcomes, trained) | _item_response(row, difficulties)
+                rows.append(named)
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"axis_rank": "Int64"})
+
+
+def _trained(dense: list[dict[Point, Outcome]]) -> dict[tuple[str, ...], dict[float, Scores]]:
+    """Model, task and variant to fraction to the scores of dense fine-tuned models, of all plans together."""
+    found: dict[tuple[str, ...], dict[float, Scores]] = {}
+    for point, outcome in ((p, o) for outcomes in dense for p, o in outcomes.items() if p.transfer == DENSE):
+        fractions = found.setdefault((point.model, point.task, point.variant), {})
+        known = fractions.get(float(point.fraction))
+        if known is None or len(known.frames) < len(outcome.scores.frames):
+            fractions[float(point.fraction)] = outcome.scores
+    return found
+
+
+def _length(
+    row: pd.Series, outcomes: dict[Point, Outcome], trained: dict[tuple[str, ...], dict[float, Scores]]
+) -> dict[str, float]:
+    if row["transfer"] == DENSE:
+        known = trained[row["model"], row["task"], row["variant"]]
+        found = description.online(known, float(row["fraction"]))
+    else:
+        found = description.asked(outcomes[Point(*(row[key] for key in Point.__dataclass_fields__))].scores)
+    name = "description_length"
+    return {name: found.value, f"{name}_ci_low": found.low, f"{name}_ci_high": found.high}
+
+
+def _item_response(row: pd.Series, difficulties: Difficulties) -> dict[str, float]:
+    series = Series(*(row[key] for key in Series._fields))
+    if series not in difficulties.groups:
+        return {}
+    number, half = difficulties.number(series), ndtri((1 + CONFIDENCE) / 2)
+    mean, error = difficulties.fit.mean[number], difficulties.fit.error[number]
+    return {"irt_difficulty": mean, "irt_ci_low": mean - half * error, "irt_ci_high": mean + half * error}
 
 
 def _scores(

@@ -40,6 +40,7 @@ class Metric:
         plain: value of these columns, each of shape (n,).
         batched: values of these columns resampled, each of shape (replicates, n).
         is_mean: whether it is the mean of its column, which has its name.
+        is_binary: whether that column says of each answer that it is right, 1, or wrong, 0.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Metric:
     batched: Callable[..., np.ndarray]
     higher_is_better: bool = True
     is_mean: bool = False
+    is_binary: bool = False
 
     def compute(self, frame: pd.DataFrame) -> float:
         """The metric of all rows."""
@@ -163,7 +165,8 @@ def _corpus(name: str) -> Metric:
 
 
 def _mean(name: str) -> Metric:
-    return Metric(name, (name,), np.mean, lambda values: values.mean(1), is_mean=True)
+    binary = name.startswith(("acc", "exact_match", "contains", "number_match"))
+    return Metric(name, (name,), np.mean, lambda values: values.mean(1), is_mean=True, is_binary=binary)
 
 
 class _Metrics(dict[str, Metric]):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -62,7 +63,7 @@ def read_outcomes(plan: dict[str, Any], dense_only: bool = False) -> dict[Point,
             continue
         folder, task = Path(cell["path"]), plan["tasks"][cell["task"]]
         measured = _read_metrics(folder / "metrics.json", cell, task)
-        predictions = _read_predictions(folder / "predictions.parquet", METRICS[task["metric"]].columns)
+        predictions = read_predictions(folder / "predictions.parquet", METRICS[task["metric"]].columns)
         for variant, found in measured.items():
             point = Point(
                 *(cell[key] for key in ("model", "method", "level", "transfer", "task")),
@@ -106,6 +107,15 @@ def reference_of(point: Point, plan: dict[str, Any]) -> Point:
     return Point(model, DENSE, DENSE, transfer, point.task, point.variant, point.fraction)
 
 
+def right_answers(frame: pd.DataFrame, metric: Metric) -> np.ndarray | None:
+    """1 where an answer is right, 0 where it is wrong, shape (examples,); None for tasks without such answers.
+
+    By the task's own metric where that says so, else by accuracy or exact match.
+    """
+    names = [metric.name] if metric.is_binary else ["accuracy", "exact_match"]
+    return next((frame[name].to_numpy(dtype=float) for name in names if name in frame), None)
+
+
 def _chance(metric: Metric, chance: float) -> float:
     """NaN where the task names no chance level: 0 is the catalog's default, and no perplexity is 0."""
     return chance if metric.higher_is_better or chance > 0 else float("nan")
@@ -134,7 +144,12 @@ def _read_metrics(path: Path, cell: dict[str, Any], task: dict[str, Any]) -> dic
     return variants
 
 
-def _read_predictions(path: Path, scores: tuple[str, ...]) -> pd.DataFrame:
+def read_predictions(path: Path, scores: tuple[str, ...]) -> pd.DataFrame:
+    """The columns ``scores`` of a cell's predictions, and what is known of its answers.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, or has empty fields in one.
+    """
     wanted = ["variant", "id", *scores]
     try:
         file = pq.ParquetFile(path)

@@ -32,6 +32,10 @@ NAMES = [
     "interval",
     "between",
     "reference_model",
+    "first",
+    "second",
+    "third",
+    "learnt_from",
     "informative",
     "source",
 ]
