@@ -20,7 +20,7 @@ from junkdna.config import read_catalog
 from junkdna.world.datasets import write_datasets
 from support import HARNESS, MIRROR, PROJECT, needs_harness, needs_mirror
 
-CATALOG = read_catalog([PROJECT / "config/catalog"])
+CATALOG = read_catalog([PROJECT / "config/catalog", PROJECT / "config/catalog/real"])
 SUBJECTS = ["abstract_algebra", "international_law", "marketing"]
 MMLU = "{{question}}\nA. {{choices[0]}}\nB. {{choices[1]}}\nC. {{choices[2]}}\nD. {{choices[3]}}\nAnswer:"
 # Where the best two scores are closer, rounding may decide between them. Log-likelihoods, float32.
