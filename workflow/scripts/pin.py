@@ -10,8 +10,8 @@ import yaml
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from junkdna.catalog import Hub
-from junkdna.config import read_all, read_yaml, sources
+from junkdna.catalog import Catalog, Hub, Source
+from junkdna.config import Experiment, calibrated, data_of, read_all, read_yaml
 from junkdna.files import DataError, atomic_path
 from junkdna.logs import run
 
@@ -23,6 +23,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--configfile", type=Path, nargs="*", default=[], help="as given to snakemake")
     parser.add_argument("--output", type=Path, required=True, help="file with `revisions` to write or to add to")
     return parser.parse_args(argv)
+
+
+def sources(experiments: dict[str, Experiment], catalog: Catalog) -> dict[str, dict[str, Source]]:
+    """What the experiments fetch: "models" and "datasets", each name to source; of a twin, its base."""
+    models = {name for e in experiments.values() for name in [*e.models, *e.controls]}
+    models = {catalog.models[name].untrained_twin_of or name for name in models}
+    data = {catalog.tasks[name].dataset for e in experiments.values() for name in e.tasks}
+    drawn = {e.name: calibrated(catalog) & e.methods.keys() for e in experiments.values()}
+    data |= {data_of(catalog, model).dataset for e in experiments.values() if drawn[e.name] for model in e.models}
+    return {
+        "models": {name: catalog.models[name].source for name in sorted(models)},
+        "datasets": {name: catalog.datasets[name] for name in sorted(data)},
+    }
 
 
 def commit(api: HfApi, kind: str, source: Hub) -> str:

@@ -262,19 +262,6 @@ def _pinned(source: Source | None, revisions: dict[str, str]) -> Source | None:
     return source
 
 
-def sources(experiments: dict[str, Experiment], catalog: Catalog) -> dict[str, dict[str, Source]]:
-    """What the experiments fetch: "models" and "datasets", each name to source; of a twin, its base."""
-    models = {name for e in experiments.values() for name in [*e.models, *e.controls]}
-    models = {catalog.models[name].untrained_twin_of or name for name in models}
-    data = {catalog.tasks[name].dataset for e in experiments.values() for name in e.tasks}
-    drawn = {e.name: calibrated(catalog) & e.methods.keys() for e in experiments.values()}
-    data |= {data_of(catalog, model).dataset for e in experiments.values() if drawn[e.name] for model in e.models}
-    return {
-        "models": {name: catalog.models[name].source for name in sorted(models)},
-        "datasets": {name: catalog.datasets[name] for name in sorted(data)},
-    }
-
-
 def read_all(files: Iterable[Path]) -> tuple[Settings, Catalog, dict[str, Experiment]]:
     """The default configuration with ``files`` laid over it, as Snakemake's --configfile does, for scripts."""
     from snakemake.utils import update_config
