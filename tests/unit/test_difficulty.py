@@ -73,6 +73,14 @@ def test_item_response_follows_the_answers_and_leaves_twins_out(tmp_path: Path) 
     assert easy["description_length"] == ""  # simulated options have no scores
 
 
+def test_tasks_without_right_answers_have_no_item_response(tmp_path: Path) -> None:
+    plan = options_plan(tmp_path)
+    plan["tasks"]["options"] |= {"kind": "perplexity", "metric": "perplexity", "chance": 0.0}
+    write_cells(plan, lambda cell, variant: 0.5 - 0.2 * cell["sparsity"])
+    assert {row["irt_difficulty"] for row in scored(tmp_path, plan)} == {""}
+    assert not len(pd.read_parquet(tmp_path / "items")) and not len(read_csv(tmp_path / "flips"))
+
+
 def test_shared_cells_count_once(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, 0.3)
     twice = read_responses([plan, plan])

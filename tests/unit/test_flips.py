@@ -109,6 +109,14 @@ def test_too_few_losses_give_no_odds() -> None:
     assert row["n_lost"] == 3 and math.isnan(row["odds_ratio"])
 
 
+@pytest.mark.filterwarnings("error")
+def test_difficulty_without_error_gives_no_odds() -> None:
+    x = np.linspace(-1, 1, 60)
+    frame = pd.DataFrame({"difficulty": x, "lost": (x > 0).astype(int), "id": [f"{i}" for i in range(60)]})
+    found = flips.regress(frame.assign(**SERIES._asdict(), level="0.50", seed="", learnt_from="other methods"))
+    assert found["n_lost"] == 30 and "odds_ratio" not in found
+
+
 def test_items_table() -> None:
     found = simulate(8, slope=1.0)
     table = responses.estimate({SERIES: found}).table()

@@ -8,9 +8,11 @@ series; above 1, harder examples are lost first.
 
 The difficulty is learnt without the cells that it is to predict, or it would contain what it predicts: from all other
 methods' answers (of the same model, the method is left out at every level, transfer and seed), or, where no other
-method was run on the series, seed by seed from the other seeds. Dense answers stay in: among the examples that are
-modelled, the dense answer of the same seed is the same, right. Rows whose `task` is `all` hold the series of a method
-together, each with levels of its own; those are the rows that the figure shows, in thirds of difficulty.
+method was run on the series, seed by seed from the other seeds. Methods that remove nearly the same weights (global and
+layerwise magnitude) are still nearly the same cells; random removal owes the others least. Dense answers stay in: among
+the examples that are modelled, the dense answer of the same seed is the same, right. Rows whose `task` is `all` hold
+the series of a method together, each with levels of its own; those are the rows that the figure shows, in thirds of
+difficulty.
 
 A state that falls to guessing one class loses the examples of the others, under every method: there, difficulty is
 mostly the class.
@@ -18,6 +20,7 @@ mostly the class.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -105,7 +108,11 @@ def predict(observed: pd.DataFrame) -> pd.DataFrame:
 
 
 def regress(observed: pd.DataFrame) -> dict[str, Any]:
-    """Odds ratio of being lost per standard deviation of difficulty; NaN where too few answers are lost or kept."""
+    """Odds ratio of being lost per standard deviation of difficulty.
+
+    Left out where fewer than ENOUGH answers are lost, or kept, or where difficulty tells the two apart without error:
+    the odds have no upper end then.
+    """
     cell = observed.groupby([*Series._fields, "level", "seed"], sort=False).ngroup()
     question = observed.groupby(["task", "id"], sort=False).ngroup().to_numpy()
     # A level where all answers, or none, are lost says nothing about which are lost first.
@@ -122,11 +129,17 @@ def regress(observed: pd.DataFrame) -> dict[str, Any]:
         return row
     from statsmodels.genmod.families import Binomial  # slow to import
     from statsmodels.genmod.generalized_linear_model import GLM
+    from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
 
     effects = pd.get_dummies(cell[mixed], dtype=float).to_numpy()
     design = np.column_stack([observed["difficulty"].to_numpy()[mixed], effects])
-    fitted = GLM(used, design, family=Binomial()).fit(cov_type="cluster", cov_kwds={"groups": question[mixed]})
-    if not fitted.converged:
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("error", PerfectSeparationWarning)
+        try:
+            fitted = GLM(used, design, family=Binomial()).fit(cov_type="cluster", cov_kwds={"groups": question[mixed]})
+        except PerfectSeparationWarning:
+            return row
+    if not (fitted.converged and np.isfinite(fitted.bse[0])):
         return row
     half = ndtri((1 + CONFIDENCE) / 2) * fitted.bse[0]
     ends = np.exp(fitted.params[0] + np.array([0.0, -half, half]))

@@ -76,6 +76,8 @@ def _log_prior(mean: float, spread: float) -> np.ndarray:
 
 def fit(groups: list[Group], n_states: int) -> Fit:
     """Estimate all parameters; ``n_states`` is the number of states in all groups together."""
+    if not groups:
+        return Fit(*(np.array([]),) * 4)
     histograms = [np.bincount(g.right.sum(0).astype(int), minlength=len(g.states) + 1) for g in groups]
     totals = np.zeros(n_states)
     for group in groups:
