@@ -15,7 +15,7 @@ IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv"
 SNAKEMAKE = $(IN_VENV) snakemake --cores $(CORES) --configfile $(CONFIG) --rerun-incomplete
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test harness lint format clean lock pretrain pin estimate report bench
+.PHONY: help demo test harness lint format clean lock pretrain pin estimate report power bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
@@ -75,6 +75,9 @@ estimate: $(READY) ## cells, jobs, hours and disk of CONFIG; runs nothing
 
 report: $(READY) ## the figures of finished results on one page, report.html
 	$(SNAKEMAKE) report
+
+power: $(READY) ## how many seeds each claim would need, from finished results
+	$(SNAKEMAKE) --quiet all -- power
 
 bench: $(READY) ## time warm starts, thresholds and compression against their peers
 	for bench in tests/bench/*.py; do $(IN_VENV) OMP_NUM_THREADS=1 python "$$bench" || exit 1; done

@@ -31,7 +31,9 @@ localrules:
     score_difficulty,
     aggregate,
     against_reported,
+    claims,
     plot,
+    power,
     report,
     plot_difficulty,
     status,
@@ -45,6 +47,7 @@ rule all_figures:
         expand("<results>/tables/{name}.{format}", name=EXPERIMENTS, format=["csv", "md", "tex"]),
         "<results>/tables/difficulty.csv",
         expand("<results>/figures/{name}.{format}", name=DIFFICULTY_FIGURES, format=SETTINGS.figure_formats),
+        expand("<results>/tables/{name}", name=["claims.csv", "claims_sets.csv", "claims.md"]),
         # Only where there is something to compare: an empty table would look like a comparison that failed.
         ["<results>/tables/against_reported.csv"] if REPORTED else [],
         # Named here so that a deleted one is made again though the tables exist.

@@ -73,7 +73,7 @@ def test_the_python_versions_agree():
 
 def test_make_alone_prints_the_targets():
     text = subprocess.check_output(["make", "-C", str(PROJECT)], text=True)
-    for target in ("demo", "test", "harness", "lint", "clean", "lock", "pretrain", "report", "bench"):
+    for target in ("demo", "test", "harness", "lint", "clean", "lock", "pretrain", "report", "power", "bench"):
         assert f"make {target} " in text
 
 

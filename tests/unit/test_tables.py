@@ -37,6 +37,7 @@ def aggregated(root: Path, plan: dict[str, Any]) -> dict[str, bytes]:
             ("curves", "t_curves.csv"),
             ("against-dense", "t_against_dense.csv"),
             ("trends", "t_trends.csv"),
+            ("drops", "t_drops.parquet"),
             ("markdown", "t.md"),
             ("latex", "t.tex"),
         )
@@ -247,7 +248,7 @@ def test_statistics_need_no_torch() -> None:
     import subprocess
 
     code = (
-        "import sys, aggregate, plot, plot_difficulty, score_difficulty;"
+        "import sys, aggregate, judge, plot, plot_difficulty, power, score_difficulty;"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run(

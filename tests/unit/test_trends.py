@@ -173,7 +173,7 @@ def test_trends_over_examples(tmp_path: Path, own: bool) -> None:
 def test_trends_over_seeds_say_the_smallest_p(tmp_path: Path) -> None:
     table = found(trained(three(tmp_path)))
     strong = table.iloc[1]
-    assert strong["test"] == "page over seeds" and strong["statistic"] == 42
+    assert strong["test"] == "page over seeds" and strong["test_statistic"] == 42
     assert strong["p"] == pytest.approx(1 / 216) == strong["smallest_p"] == strong["tau_p"] == strong["tau_smallest_p"]
 
 

@@ -18,8 +18,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.update(JUNKDNA_CONFIG=json.dumps(config, default=str))
 
 from junkdna import code, grid, levels, warm
+from junkdna.claims import read_claims
 from junkdna.checkpoint import Checkpoint, check_divisible, prunable
-from junkdna.config import ConfigError, calibrated, data_of, read_catalog, read_experiments, read_settings, read_yaml
+from junkdna.config import (
+    ConfigError,
+    calibrated,
+    data_of,
+    locate,
+    read_catalog,
+    read_experiments,
+    read_settings,
+    read_yaml,
+)
 from junkdna.files import DataError, sha256
 from junkdna.sources import folder_of
 
@@ -27,6 +37,8 @@ try:
     SETTINGS = read_settings(config, ", ".join(map(str, workflow.configfiles)) or "--config")
     CATALOG = read_catalog(SETTINGS.catalog, SETTINGS.limits, SETTINGS.revisions)
     EXPERIMENTS = read_experiments(SETTINGS, CATALOG)
+    CLAIMS = locate(SETTINGS.claims)
+    ALPHA = read_claims(CLAIMS, CATALOG.methods).rules.alpha
 except DataError as error:
     raise WorkflowError(f"Configuration:\n{error}") from None
 

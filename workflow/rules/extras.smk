@@ -135,3 +135,25 @@ rule status:
             --config "$JUNKDNA_CONFIG" \
             2>{log:q}
         """
+
+
+rule power:
+    """Print how many seeds each claim would need. Computes no cell."""
+    input:
+        table="<results>/tables/claims.csv",
+        sets="<results>/tables/claims_sets.csv",
+    log:
+        "<results>/logs/power.log",
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("power.py"),
+        alpha=ALPHA,
+    shell:
+        r"""
+        python {params.script:q} \
+            --table {input.table:q} \
+            --sets {input.sets:q} \
+            --alpha {params.alpha} \
+            2>{log:q}
+        """

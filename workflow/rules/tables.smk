@@ -74,6 +74,7 @@ rule aggregate:
         curves="<results>/tables/{experiment}_curves.csv",
         against_dense="<results>/tables/{experiment}_against_dense.csv",
         trends="<results>/tables/{experiment}_trends.csv",
+        drops="<results>/tables/{experiment}_drops.parquet",
         markdown="<results>/tables/{experiment}.md",
         latex="<results>/tables/{experiment}.tex",
     log:
@@ -94,6 +95,7 @@ rule aggregate:
             --curves {output.curves:q} \
             --against-dense {output.against_dense:q} \
             --trends {output.trends:q} \
+            --drops {output.drops:q} \
             --markdown {output.markdown:q} \
             --latex {output.latex:q} \
             2>{log:q}
@@ -124,5 +126,41 @@ rule against_reported:
             --plans {input.plans:q} \
             --tables {input.tables:q} \
             --output {output.table:q} \
+            2>{log:q}
+        """
+
+
+rule claims:
+    """Judge each claim by its rule in config/claims.yaml."""
+    input:
+        claims=str(CLAIMS),
+        plans=expand("<results>/plans/{name}.json", name=EXPERIMENTS),
+        tables=expand("<results>/tables/{name}.csv", name=EXPERIMENTS),
+        drops=expand("<results>/tables/{name}_drops.parquet", name=EXPERIMENTS),
+        difficulty="<results>/tables/difficulty.csv",
+    output:
+        table="<results>/tables/claims.csv",
+        sets="<results>/tables/claims_sets.csv",
+        markdown="<results>/tables/claims.md",
+    log:
+        "<results>/logs/tables/claims.log",
+    benchmark:
+        "<results>/benchmarks/tables/claims.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("judge.py"),
+        code=code_of("judge.py"),
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --claims {input.claims:q} \
+            --plans {input.plans:q} \
+            --tables {input.tables:q} \
+            --drops {input.drops:q} \
+            --difficulty {input.difficulty:q} \
+            --table {output.table:q} \
+            --sets {output.sets:q} \
+            --markdown {output.markdown:q} \
             2>{log:q}
         """

@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from junkdna import against_dense, curve_measures, tables, trends, wide
+from junkdna import against_dense, curve_measures, drops, tables, trends, wide
 from junkdna.logs import run
 from junkdna.outcomes import read_outcomes
 from junkdna.tidy import read_plan, write_csv
@@ -22,6 +22,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--curves", type=Path, required=True, help="table of curves to write")
     parser.add_argument("--against-dense", type=Path, required=True, help="table of points against dense to write")
     parser.add_argument("--trends", type=Path, required=True, help="table of trend tests to write")
+    parser.add_argument("--drops", type=Path, required=True, help="drops by seed and bootstrap draw to write, parquet")
     parser.add_argument("--markdown", type=Path, required=True, help="readable table to write")
     parser.add_argument("--latex", type=Path, required=True, help="the same for LaTeX with booktabs")
     return parser.parse_args(argv)
@@ -40,7 +41,9 @@ def main(argv: list[str] | None = None) -> None:
     write_csv(args.contrasts, contrasts)
     write_csv(args.curves, curve_measures.measure(plan, outcomes, table))
     write_csv(args.against_dense, against_dense.compare(plan, outcomes, table))
-    write_csv(args.trends, trends.trends(plan, outcomes, table))
+    measured = drops.drops(plan, outcomes)
+    drops.write(args.drops, measured)
+    write_csv(args.trends, trends.trends(plan, outcomes, table, measured))
     write_csv(args.table, table)
     logger.info("%s: %d points, %d contrasts", experiment["name"], len(table), len(contrasts))
 

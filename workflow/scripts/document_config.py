@@ -8,16 +8,23 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from junkdna import catalog, config
+from junkdna import catalog, claims, config
 from junkdna.logs import run
 
 BEGIN, END = "<!-- reference: begin (make docs) -->", "<!-- reference: end -->"
-SCHEMAS = {"settings": config.Settings, "experiment": config.Experiment, "catalog": catalog.Catalog}
+SCHEMAS = {
+    "settings": config.Settings,
+    "experiment": config.Experiment,
+    "catalog": catalog.Catalog,
+    "claims": claims.Claims,
+}
 TABLES: tuple[type[BaseModel], ...] = (
     config.Settings,
     config.Experiment,
     config.Selection,
     config.Series,
+    claims.Rules,
+    claims.Claim,
     catalog.Model,
     catalog.Hub,
     catalog.Local,

@@ -94,6 +94,9 @@ class Settings(Strict):
 
     catalog: list[Path] = Field([Path("config/catalog")], description="Folders of catalog files.")
     experiments: list[Path] = Field(min_length=1, description="Experiment files.")
+    claims: Path = Field(
+        Path("config/claims.yaml"), description="The claims under test and the rules of their verdicts."
+    )
     levels: dict[Name, list[LevelText]] = Field({}, description="Named lists of levels that experiments refer to.")
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="Fine-tuning seeds where an experiment names none.")
     calibration_seeds: list[Seed] = Field(
@@ -145,6 +148,8 @@ def _allowed(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
                 found.append(node["properties"][part])
             elif isinstance(node.get("additionalProperties"), dict):
                 found.append(node["additionalProperties"])
+            elif "patternProperties" in node:
+                found += node["patternProperties"].values()
             elif isinstance(part, int) and "items" in node:
                 found.append(node["items"])
         nodes = found or nodes
@@ -162,7 +167,7 @@ def _resolve(nodes: list[dict], schema: dict) -> list[dict]:
     return resolved
 
 
-def _validated(model: type[M], value: Any, file: str) -> M:
+def validated(model: type[M], value: Any, file: str) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -188,7 +193,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def read_settings(raw: dict[str, Any], file: str) -> Settings:
     """Validate Snakemake's merged configuration; ``file`` names its origin in errors."""
-    return _validated(Settings, raw, file)
+    return validated(Settings, raw, file)
 
 
 def read_catalog(
@@ -213,7 +218,7 @@ def read_catalog(
         if not files:
             raise ConfigError(f"{folder}: catalog: no *.yaml file there")
         for file in files:
-            part = _validated(Catalog, read_yaml(file), str(file))
+            part = validated(Catalog, read_yaml(file), str(file))
             for section in part.model_fields_set:
                 for key, value in getattr(part, section).items():
                     if (section, key) in origin:
@@ -318,7 +323,7 @@ def read_experiments(settings: Settings, catalog: Catalog) -> dict[str, Experime
     experiments: dict[str, Experiment] = {}
     for path in settings.experiments:
         file = locate(path)
-        experiment = _validated(Experiment, read_yaml(file), str(file))
+        experiment = validated(Experiment, read_yaml(file), str(file))
         problems = [f"{file}: {line}" for line in _problems(experiment, settings, catalog)]
         if experiment.name in experiments:
             problems.append(f"{file}: name: {experiment.name!r}: another experiment has this name")

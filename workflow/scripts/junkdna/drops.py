@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from junkdna.curves import DENSE
-from junkdna.files import DataError
+from junkdna.files import DataError, atomic_path
 from junkdna.outcomes import Outcome, Point, reference_of
 from junkdna.statistics import ROUNDING, Replicate, Scores, retained
 
@@ -64,11 +67,12 @@ def drop(scores: Scores, dense: Scores, chance: float | None = None) -> Drop:
     sides = [np.array([side.values[seed] for seed in scores.frames]) for side in (scores, dense)]
     drawn = [scores.seed_replicates, dense.seed_replicates]
     better = scores.metric.higher_is_better
-    values, draws = (1 - _left(*pair, better, chance) for pair in (sides, drawn))
+    values, draws = (1 - left(*pair, better, chance) for pair in (sides, drawn))
     return Drop(values, draws, tuple(scores.frames))
 
 
-def _left(value: np.ndarray, dense: np.ndarray, better: bool, chance: float | None) -> np.ndarray:
+def left(value: np.ndarray, dense: np.ndarray, better: bool, chance: float | None = None) -> np.ndarray:
+    """What is left of the dense metric, or with ``chance`` of what it is better than chance."""
     if chance is None:
         return retained(value, dense, better)
     gain = dense - chance if better else chance - dense
@@ -85,3 +89,38 @@ def drops(plan: dict[str, Any], outcomes: dict[Point, Outcome]) -> dict[str, dic
             found[RELATIVE][point] = drop(outcome.scores, dense)
             found[CORRECTED][point] = drop(outcome.scores, dense, outcome.chance)
     return found
+
+
+def write(path: Path, measured: dict[str, dict[Point, Drop]]) -> None:
+    """Write drops as parquet, one row per point and measure; draws in single precision."""
+    rows = [
+        {
+            "measure": measure,
+            **vars(point),
+            "seeds": json.dumps(one.seeds),
+            "values": one.values,
+            "draws": one.draws.astype(np.float32).ravel(),
+        }
+        for measure, found in measured.items()
+        for point, one in found.items()
+    ]
+    with atomic_path(path) as aside:
+        pd.DataFrame(rows).to_parquet(aside, index=False)
+
+
+def read(path: Path) -> dict[str, dict[Point, Drop]]:
+    """Read what :func:`write` wrote.
+
+    Raises:
+        DataError: the file is missing or not such a table.
+    """
+    measured: dict[str, dict[Point, Drop]] = {RELATIVE: {}, CORRECTED: {}}
+    try:
+        for row in pd.read_parquet(path).itertuples(index=False):
+            point = Point(*(getattr(row, name) for name in Point.__dataclass_fields__))
+            seeds = tuple(tuple(seed) if isinstance(seed, list) else seed for seed in json.loads(row.seeds))
+            draws = np.asarray(row.draws, dtype=float).reshape(len(seeds), -1)
+            measured[row.measure][point] = Drop(np.asarray(row.values, dtype=float), draws, seeds)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise DataError(f"{path}: cannot be read as drops ({error}); delete it so that it is made again") from None
+    return measured

@@ -12,8 +12,10 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
-from junkdna.statistics import CONFIDENCE, Estimate
+from junkdna.statistics import CONFIDENCE, SEED, Estimate
 
+POWER = 0.80
+DRAWS = 20_000  # of simulated studies behind a detectable effect
 TAIL = (1 - CONFIDENCE) / 2
 LEAST = -100.0  # log10 of the smallest p that is told apart from 0
 
@@ -92,3 +94,55 @@ def effect(values: np.ndarray, draws: np.ndarray) -> Effect:
     whole, each = float(np.nanvar(draws.mean(0))), float(np.nanvar(draws, axis=1).mean())
     common = min(max((n * whole - each) / (n - 1), 0.0), whole)
     return Effect(float(values.mean()), float(values.var(ddof=1) / n), common, n - 1)
+
+
+def mean_of(parts: list[Effect], draws: np.ndarray) -> tuple[Effect, np.ndarray]:
+    """Mean of effects whose replicates have nothing in common, for just these parts.
+
+    Args:
+        draws: bootstrap over examples of each part's mean over replicates, shape (parts, draws).
+
+    Returns:
+        The effect, degrees of freedom after Satterthwaite (1946), and its draws.
+    """
+    if len(parts) == 1:
+        return parts[0], draws[0]
+    value, n = float(np.mean([part.value for part in parts])), len(parts)
+    between = np.array([part.between for part in parts]) / n**2
+    known = between > 0
+    df = between.sum() ** 2 / (between[known] ** 2 / np.array([p.df for p in parts])[known]).sum() if known.any() else 0
+    # What examples alone do to each part, together: parts that share examples vary alike.
+    scale = [math.sqrt(p.examples / v) if (v := np.nanvar(d)) else 0.0 for p, d in zip(parts, draws, strict=True)]
+    centred = (draws - np.nanmean(draws, axis=1, keepdims=True)) * np.array(scale)[:, None]
+    drawn = value + centred.mean(0)
+    return Effect(value, float(between.sum()), float(np.nanvar(drawn)), df), drawn
+
+
+def pooled(parts: list[Effect], draws: np.ndarray) -> Effect:
+    """Mean of effects for other parts of their kind: what differs between them counts as an error of the mean.
+
+    The t interval over parts, or where it is narrower than what the parts' own errors allow, :func:`mean_of`: the
+    modified Knapp-Hartung interval of a random-effects meta-analysis (Roever, Knapp and Friede 2015), equal weights.
+    """
+    fixed, _ = mean_of(parts, draws)
+    if len(parts) == 1:
+        return fixed
+    random = effect(np.array([part.value for part in parts]), draws)
+    return random if random.error >= fixed.error else fixed
+
+
+def detectable(found: Effect, alpha: float, power: float = POWER) -> float:
+    """Smallest true effect that a two-sided test at ``alpha`` finds with this probability, given such errors.
+
+    The power of the t test is exact: the variance between replicates is drawn from its chi-squared distribution.
+    """
+    if not found.error > 0:
+        return found.error  # 0, or not defined
+    generator = np.random.default_rng(SEED)
+    noise = found.error * generator.standard_normal(DRAWS)
+    estimated = found.between
+    if found.between:
+        estimated = found.between * generator.chisquare(found.df, DRAWS) / found.df
+    tail = alpha / 2
+    t = stdtrit(found.df, tail) ** 2 if found.between else 0.0
+    return float(np.quantile(np.sqrt(t * estimated + ndtri(tail) ** 2 * found.examples) - noise, power))

@@ -38,6 +38,7 @@ NAMES = [
     "learnt_from",
     "informative",
     "source",
+    *("claim", "statement", "experiments", "statistic", "verdict", "rule", "left_out", "over", "set", "levels"),
 ]
 
 

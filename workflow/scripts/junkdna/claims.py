@@ -1,0 +1,96 @@
+"""The claims under test and the rules of their verdicts, as pydantic models, and the reader of config/claims.yaml.
+
+Imported while Snakemake parses the Snakefile, so nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from junkdna.catalog import TRANSFERS, Name, Strict
+from junkdna.config import ConfigError, read_yaml, validated
+
+ClaimId = Annotated[str, Field(pattern=r"^C\d+$")]
+Share = Annotated[float, Field(gt=0, lt=1)]
+TransferIs = dict[Literal["transfer"], Literal[TRANSFERS]]
+
+
+class Rules(Strict):
+    """What holds for every claim."""
+
+    alpha: Share = Field(0.05, description="Error that the verdicts of all claims together may have.")
+    at_drop: Share = Field(0.30, description="Each curve set is taken at the level whose mean drop is nearest to this.")
+    lost: list[Share] = Field(
+        [0.05, 0.95],
+        min_length=2,
+        max_length=2,
+        description="Levels whose mean drop lies outside this range say nothing and are left out.",
+    )
+
+
+class Claim(Strict):
+    """One claim: what decides it, by which statistic, and how large an effect has to be."""
+
+    statement: str
+    experiments: list[Annotated[str, Field(pattern=r"^E\d+$")]] = Field(
+        min_length=1, description="Numbers in the protocol; what a configuration does not run is left out."
+    )
+    statistic: Literal["rise", "drop"] = Field(
+        description="rise: drop of the hardest minus the easiest series, by the slope over all of them, in proportion "
+        "to a mean drop of `at_drop`. drop: drop of the series `of`, less that of `minus`."
+    )
+    of: TransferIs = Field({}, description="drop: the series whose drop is taken.")
+    minus: TransferIs = Field({}, description="drop: the series whose drop is taken off; none, then the drop itself.")
+    smallest_effect: Annotated[float, Field(gt=0)] = Field(
+        description="Smallest effect of interest, as a share: 0.10 is 10 points of drop."
+    )
+    absent: bool = Field(False, description="The claim is that there is no such effect.")
+    needs: ClaimId | None = Field(None, description="Supported only if the effect of that claim is there.")
+    over: Literal["tasks", "ways"] = Field(
+        "tasks", description="What the claim generalises over: sets of tasks, or ways of pruning (model and method)."
+    )
+    least_share: Share | None = Field(
+        None, description="Supported only if this share of the tasks or ways has an effect above 0."
+    )
+    except_methods: list[Name] = Field([], description="Methods that do not count: controls.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Claim:
+        if (self.statistic == "drop") != bool(self.of) or (self.minus and not self.of):
+            raise ValueError("of: needed with `statistic: drop`, and of and minus allowed with it alone")
+        return self
+
+
+class Claims(Strict):
+    """The claims under test (config/claims.yaml)."""
+
+    rules: Rules = Rules()
+    claims: dict[ClaimId, Claim] = Field(min_length=1)
+
+
+def read_claims(path: Path, methods: Iterable[str] | None = None) -> Claims:
+    """Read and check the file of claims.
+
+    Args:
+        methods: names of the catalog; None leaves `except_methods` unchecked.
+
+    Raises:
+        ConfigError: one line per problem.
+    """
+    found = validated(Claims, read_yaml(path), str(path))
+    problems = []
+    for key, claim in found.claims.items():
+        if claim.needs and claim.needs not in found.claims:
+            problems.append(f"{path}: claims.{key}.needs: {claim.needs!r}: allowed: {', '.join(found.claims)}")
+        unknown = [] if methods is None else sorted(set(claim.except_methods) - set(methods))
+        problems += [
+            f"{path}: claims.{key}.except_methods: {name!r}: no method of the catalog; allowed: {', '.join(methods)}"
+            for name in unknown
+        ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return found
