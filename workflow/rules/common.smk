@@ -37,8 +37,8 @@ try:
     SETTINGS = read_settings(config, ", ".join(map(str, workflow.configfiles)) or "--config")
     CATALOG = read_catalog(SETTINGS.catalog, SETTINGS.limits, SETTINGS.revisions)
     EXPERIMENTS = read_experiments(SETTINGS, CATALOG)
-    CLAIMS = locate(SETTINGS.claims)
-    ALPHA = read_claims(CLAIMS, CATALOG.methods).rules.alpha
+    CLAIMS_FILE = locate(SETTINGS.claims)
+    CLAIMS = read_claims(CLAIMS_FILE, CATALOG.methods)
 except DataError as error:
     raise WorkflowError(f"Configuration:\n{error}") from None
 

@@ -148,7 +148,7 @@ rule power:
         ENVIRONMENT
     params:
         script=script("power.py"),
-        alpha=ALPHA,
+        alpha=CLAIMS.rules.alpha,
     shell:
         r"""
         python {params.script:q} \

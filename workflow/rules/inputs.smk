@@ -185,7 +185,7 @@ def report_texts():
     return json.dumps(
         {
             "captions": {name: experiment.caption for name, experiment in EXPERIMENTS.items()},
-            "claims": {name: experiment.claims for name, experiment in EXPERIMENTS.items()},
+            "claims": {name: CLAIMS.decided_by(experiment.id) for name, experiment in EXPERIMENTS.items()},
             "options": ["--configfile", *files] if files else [],
         },
         sort_keys=True,

@@ -6,7 +6,12 @@ rule report:
     input:
         plans=expand("<results>/plans/{name}.json", name=EXPERIMENTS),
         tables=expand(tables_of(rules.aggregate), experiment=EXPERIMENTS),
-        general=[*tables_of(rules.score_difficulty), *(tables_of(rules.against_reported) if REPORTED else [])],
+        general=[
+            *tables_of(rules.score_difficulty),
+            *tables_of(rules.claims),
+            *(tables_of(rules.against_reported) if REPORTED else []),
+        ],
+        claims=rules.claims.output.markdown,
         provenance=cells_files(EVALUATED.values(), "provenance.json"),
         page=here("workflow/report/page/index.html"),
         included=[here("workflow/report/page/style.css"), here("workflow/report/page/page.js")],
@@ -27,6 +32,7 @@ rule report:
         ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
             --plans {input.plans:q} \
             --tables {input.tables:q} {input.general:q} \
+            --claims {input.claims:q} \
             --texts {params.texts:q} \
             --template {input.page:q} \
             --output {output.page:q} \

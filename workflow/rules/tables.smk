@@ -133,7 +133,7 @@ rule against_reported:
 rule claims:
     """Judge each claim by its rule in config/claims.yaml."""
     input:
-        claims=str(CLAIMS),
+        claims=str(CLAIMS_FILE),
         plans=expand("<results>/plans/{name}.json", name=EXPERIMENTS),
         tables=expand("<results>/tables/{name}.csv", name=EXPERIMENTS),
         drops=expand("<results>/tables/{name}_drops.parquet", name=EXPERIMENTS),

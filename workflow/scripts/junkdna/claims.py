@@ -71,6 +71,10 @@ class Claims(Strict):
     rules: Rules = Rules()
     claims: dict[ClaimId, Claim] = Field(min_length=1)
 
+    def decided_by(self, experiment: str) -> list[str]:
+        """The claims that an experiment with this number bears on."""
+        return [key for key, claim in self.claims.items() if experiment in claim.experiments]
+
 
 def read_claims(path: Path, methods: Iterable[str] | None = None) -> Claims:
     """Read and check the file of claims.

@@ -68,7 +68,6 @@ class Experiment(Strict):
     title: str
     question: str = Field(description="What the experiment asks, one sentence.")
     caption: str = Field("", description="What the figure shows and how to read it, for the report.")
-    claims: list[Annotated[str, Field(pattern=r"^C[1-5]$")]] = []
     models: list[Name] = Field(min_length=1)
     controls: list[Name] = Field([], description="Control models, run dense only: untrained twins.")
     methods: dict[Name, list[LevelText] | str] = Field(

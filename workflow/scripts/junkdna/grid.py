@@ -131,7 +131,7 @@ def plan(experiment: Experiment, cells: list[Cell], catalog: Catalog, results: s
     models = [*experiment.models, *experiment.controls]
     twin = {name: catalog.models[name].untrained_twin_of for name in models}
     # Without what only the report shows: an edited caption must not redo the tables.
-    shown = experiment.model_dump(mode="json", exclude={"caption", "claims"})
+    shown = experiment.model_dump(mode="json", exclude={"caption"})
     return {
         "experiment": shown,
         "reported": reported.matched(shown),
