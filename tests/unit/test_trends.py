@@ -12,6 +12,7 @@ from scipy import stats
 from simulated import options_plan, trained, write_cells
 
 from junkdna import trends
+from junkdna.drops import drops
 from junkdna.effects import effect
 from junkdna.outcomes import read_outcomes
 from junkdna.statistics import t_interval
@@ -154,7 +155,7 @@ def three(root: Path, own: bool = False) -> dict[str, Any]:
 def found(plan: dict[str, Any]) -> pd.DataFrame:
     write_cells(plan, probability)
     outcomes = read_outcomes(plan)
-    return trends.trends(plan, outcomes, points(plan, outcomes))
+    return trends.trends(plan, outcomes, points(plan, outcomes), drops(plan, outcomes))
 
 
 @pytest.mark.parametrize("own", [True, False])
