@@ -17,12 +17,11 @@ from simulated_claims import Design, judged
 from statsmodels.stats.meta_analysis import combine_effects
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
-from test_difficulty import HUMAN
+from test_difficulty import scored
 
 import aggregate
 import judge
 import power
-import score_difficulty
 from junkdna import drops
 from junkdna.claims import Claims, read_claims
 from junkdna.config import ConfigError
@@ -231,9 +230,10 @@ def run(root: Path, plan: dict[str, Any], right: Callable[..., float] = probabil
     names = ("table", "contrasts", "trends", "curves", "against-dense", "markdown", "latex")
     options = [part for name in names for part in (f"--{name}", f"{root}/{name}")]
     aggregate.main(["--plan", f"{root}/plan.json", "--drops", f"{root}/drops", *options])
-    score_difficulty.main(["--plans", f"{root}/plan.json", "--human", str(HUMAN), "--output", f"{root}/difficulty"])
+    (root / "difficulty").mkdir()
+    scored(root / "difficulty", plan)
     given = {"claims": FILE, "plans": root / "plan.json", "tables": root / "table", "drops": root / "drops"}
-    given |= {"difficulty": root / "difficulty", "table": root / "claims.csv"}
+    given |= {"difficulty": root / "difficulty/table", "table": root / "claims.csv"}
     given |= {"sets": root / "sets.csv", "markdown": root / "claims.md"}
     judge.main([part for name, path in given.items() for part in (f"--{name}", str(path))])
     return read_csv(root / "claims.csv").set_index("claim")
