@@ -147,7 +147,7 @@ def _drawn_rows(digest: int, n: int, n_examples: int) -> Iterator[np.ndarray]:
         yield source.integers(0, n, (min(chunk, REPLICATES - start), n))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _drawn_counts(digest: int, n: int, replicates: int) -> np.ndarray:
     """How often each example is in each resample, shape (replicates, n); points of one task share it."""
     counts = [
