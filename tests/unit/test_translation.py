@@ -12,7 +12,8 @@ import torch
 from test_models import compressed, masks_of
 from tokenizers import Tokenizer, pre_tokenizers, trainers
 from tokenizers import models as pieces
-from transformers import MBartForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import MBartForConditionalGeneration, MBartTokenizer, PreTrainedTokenizerFast
+from transformers.models.mbart.tokenization_mbart import FAIRSEQ_LANGUAGE_CODES
 
 from junkdna import exporting, models, scoring, state, statistics, tasks, training, translation
 from junkdna.catalog import Variant
@@ -112,6 +113,18 @@ def test_texts_are_framed_as_mbart_frames_them(caplog) -> None:
     assert translation.frame(own, ["w1 w2 w3"], None, 4) == [
         [0, *own(["w1 w2"], add_special_tokens=False).input_ids[0], 2]
     ]
+
+
+def test_the_frame_is_that_of_mbarts_own_tokenizer() -> None:
+    letters = [(letter, -3.0) for letter in ("▁", *"dhelorw")]
+    vocab = [(word, 0.0) for word in ("<s>", "<pad>", "</s>", "<unk>")] + letters
+    vocab += [(code, 0.0) for code in FAIRSEQ_LANGUAGE_CODES] + [("<mask>", 0.0)]
+    tokenizer = MBartTokenizer(vocab=vocab, src_lang="en_XX", tgt_lang="my_MM")
+    expected = tokenizer("hello world", text_target="world")
+    task = TASK.model_copy(update={"languages": ["en_XX", "my_MM"]})
+    (pair,) = translation.encode_pairs(tokenizer, task, ["hello world"], ["world"], 32)
+    assert pair == {"input_ids": expected["input_ids"], "labels": expected["labels"]}
+    assert pair["labels"][-2:] == [2, tokenizer.convert_tokens_to_ids("my_MM")]
 
 
 def test_the_decoder_starts_with_the_target_language(manifest: Path) -> None:

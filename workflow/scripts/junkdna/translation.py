@@ -43,8 +43,8 @@ def language_id(tokenizer: PreTrainedTokenizerBase, language: str) -> int:
     Raises:
         DataError: the tokenizer has no such code.
     """
-    found = tokenizer.get_vocab().get(language)
-    if found is None:
+    found = tokenizer.convert_tokens_to_ids(language)
+    if found in (None, tokenizer.unk_token_id):
         known = [token for token in tokenizer.all_special_tokens if "_" in token]
         raise DataError(
             f"languages: {language!r}: the tokenizer has no such code; there are {', '.join(known) or 'none'}"
