@@ -43,6 +43,7 @@ def chromium() -> Iterator[Browser]:
 def opened(request: pytest.FixtureRequest, chromium: Browser, file: Path) -> Iterator[Page]:
     """The page with its figure drawn; afterwards nothing may have been logged or asked from the network."""
     page = chromium.new_page(viewport=request.param)
+    page.set_default_timeout(120_000)  # a busy machine takes long to start a page of some megabytes
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
