@@ -1,6 +1,10 @@
 """The browsable report, from tables alone."""
 
 
+# What a browser shows of the formats that are made: none of them is pdf.
+IMAGES = next((format for format in ("svg", "png") if format in SETTINGS.figure_formats), "none")
+
+
 rule report:
     """Put figures, tables, claims and provenance on one page that needs nothing else."""
     input:
@@ -12,6 +16,7 @@ rule report:
             *(tables_of(rules.against_reported) if REPORTED else []),
         ],
         claims=rules.claims.output.markdown,
+        images=[file for file in rules.plot_difficulty.output if file.endswith(f".{IMAGES}")],
         provenance=cells_files(EVALUATED.values(), "provenance.json"),
         page=here("workflow/report/page/index.html"),
         included=[here("workflow/report/page/style.css"), here("workflow/report/page/page.js")],
@@ -33,6 +38,7 @@ rule report:
             --plans {input.plans:q} \
             --tables {input.tables:q} {input.general:q} \
             --claims {input.claims:q} \
+            --images {input.images:q} \
             --texts {params.texts:q} \
             --template {input.page:q} \
             --output {output.page:q} \

@@ -14,7 +14,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plans", type=Path, nargs="*", required=True, help="plans of the experiments")
     parser.add_argument("--tables", type=Path, nargs="*", required=True, help="every table to show")
-    parser.add_argument("--claims", type=Path, nargs="*", default=[], help="the verdicts as Markdown, if there are any")
+    parser.add_argument("--claims", type=Path, help="the verdicts as Markdown, if there are any")
     parser.add_argument("--images", type=Path, nargs="*", default=[], help="figures without an experiment, SVG")
     parser.add_argument("--texts", type=json.loads, required=True, help="captions, claims and options as JSON")
     parser.add_argument("--template", type=Path, required=True, help="the page; what it includes lies beside it")
@@ -24,8 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    claims = args.claims[0] if args.claims else None
-    write_page(args.output, args.template, args.plans, args.tables, args.texts, claims, args.images)
+    write_page(args.output, args.template, args.plans, args.tables, args.texts, args.claims, args.images)
 
 
 if __name__ == "__main__":
