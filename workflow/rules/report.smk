@@ -1,6 +1,5 @@
 """The browsable report, from tables alone."""
 
-
 # What a browser shows of the formats that are made: none of them is pdf.
 IMAGES = next((format for format in ("svg", "png") if format in SETTINGS.figure_formats), "none")
 
