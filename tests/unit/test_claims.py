@@ -68,7 +68,7 @@ def test_undecided_with_two_seeds_and_few_examples() -> None:
 
 @pytest.mark.parametrize(
     "design",
-    [Design(), Design(seeds=1), Design(between=0.15), Design(experiments=1, spread=0.05)],
+    [Design(), Design(seeds=1), Design(experiments=2, between=0.15, seeds=1), Design(experiments=1, spread=0.05)],
     ids=["seeds", "examples", "differing experiments", "one experiment"],
 )
 def test_seldom_supported_where_there_is_nothing(design: Design) -> None:

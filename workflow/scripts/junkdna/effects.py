@@ -121,14 +121,15 @@ def mean_of(parts: list[Effect], draws: np.ndarray) -> tuple[Effect, np.ndarray]
 def pooled(parts: list[Effect], draws: np.ndarray) -> Effect:
     """Mean of effects for other parts of their kind: what differs between them counts as an error of the mean.
 
-    The t interval over parts, or where it is narrower than what the parts' own errors allow, :func:`mean_of`: the
-    modified Knapp-Hartung interval of a random-effects meta-analysis (Roever, Knapp and Friede 2015), equal weights.
+    The t interval over parts, but with no smaller variance than the parts' own errors allow: the modified Knapp-Hartung
+    interval of a random-effects meta-analysis (Roever, Knapp and Friede 2015) with equal weights.
     """
     fixed, _ = mean_of(parts, draws)
     if len(parts) == 1:
         return fixed
     random = effect(np.array([part.value for part in parts]), draws)
-    return random if random.error >= fixed.error else fixed
+    least = fixed.between + fixed.examples - random.examples
+    return Effect(random.value, max(random.between, least), random.examples, random.df)
 
 
 def detectable(found: Effect, alpha: float, power: float = POWER) -> float:
