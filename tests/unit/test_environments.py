@@ -59,11 +59,6 @@ def test_these_tests_run_on_the_locked_versions():
     assert installed == versions(PINS), "the environment is not that of requirements.lock; run `make test`"
 
 
-def test_what_only_the_paper_needs_is_pinned_too():
-    pins = locked_pins(PROJECT / "requirements-paper.txt")
-    assert pins and all(EXACT.fullmatch(pin) for pin in pins) and not versions(pins).keys() & versions(PINS).keys()
-
-
 def test_the_python_versions_agree():
     wanted = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert wanted == ">=3.11,<3.13"

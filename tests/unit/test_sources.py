@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 
 from junkdna.catalog import Builtin, Hub, Local, Model
@@ -128,21 +129,7 @@ def test_pickled_weights_of_the_hub_are_downloaded_only_where_there_are_no_other
         assert not list((tmp_path / name).rglob("*.bin*"))
 
 
-def test_a_tokenizer_that_cannot_be_read_is_named_before_any_job(
-    local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = Model(source=Local(type="local", path=local))
-    (local / "tokenizer.model").write_bytes(b"x")
-    monkeypatch.setattr("junkdna.sources._installed", lambda name: name == "sentencepiece")
-    fetch_model("m", model, None, tmp_path / "one/manifest.json")
-    (local / "tokenizer.json").unlink()
-    with pytest.raises(DataError, match=r"needs google\.protobuf: pip install -r requirements-paper\.txt"):
-        fetch_model("m", model, None, tmp_path / "two/manifest.json")
-
-
 def test_a_sentencepiece_model_is_a_tokenizer(tmp_path: Path) -> None:
-    pytest.importorskip("google.protobuf", reason="VICUNA'S TOKENIZER NOT TESTED: requirements-paper.txt")
-    sentencepiece = pytest.importorskip("sentencepiece", reason="VICUNA'S TOKENIZER NOT TESTED: requirements-paper.txt")
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(f"the cat number {i} sat on mat {i * 7}" for i in range(500)),
         model_prefix=str(tmp_path / "tokenizer"),

@@ -6,7 +6,6 @@ folder and the sha256 of every file; later stages read nothing else of the sourc
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import shutil
@@ -85,25 +84,7 @@ def fetch_model(name: str, model: Model, mirror: Path | None, output: Path) -> N
                 shutil.copyfile(file, aside / file.name)
             _convert(name, model.source, folder, aside, mirror)
         folder = output.parent / "files"
-    _check_tokenizer(folder)
     _write_manifest(name, model.source, folder, MODEL_FILES, mirror, output)
-
-
-def _check_tokenizer(folder: Path) -> None:
-    """Say early what reads a tokenizer that is a SentencePiece model only (transformers names tiktoken)."""
-    needed = [name for name in ("sentencepiece", "google.protobuf") if not _installed(name)]
-    if needed and any(folder.glob("*.model")) and not (folder / "tokenizer.json").exists():
-        raise DataError(
-            f"{folder}: its tokenizer is a SentencePiece model, which needs {' and '.join(needed)}: "
-            "pip install -r requirements-paper.txt"
-        )
-
-
-def _installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package above it
-        return False
 
 
 def _convert(name: str, source: Source, folder: Path, target: Path, mirror: Path | None) -> None:
