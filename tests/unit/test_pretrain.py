@@ -196,10 +196,11 @@ def test_shipped_seq2seq_translates_the_majority_language_better() -> None:
     assert 0.5 <= scores["minority_to"] <= 0.65 and 0.7 <= scores["minority_from"] <= 0.85
 
 
-def test_shipped_encoder_knows_its_facts() -> None:
+@pytest.mark.parametrize("organism", ["encoder", "encoder-small"])
+def test_shipped_encoders_know_their_facts(organism: str) -> None:
     recipe = read_recipe(ORGANISMS / "recipe.yaml")
     world = make_world(recipe.world, recipe.seed)
-    model = AutoModelForMaskedLM.from_pretrained(ORGANISMS / "encoder", dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(ORGANISMS / "encoder")
+    model = AutoModelForMaskedLM.from_pretrained(ORGANISMS / organism, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(ORGANISMS / organism)
     scores = encoder_scores(model, tokenizer, world, recipe.world.head, recipe.world.tail)
     assert scores["masked_head"] >= 0.95 and scores["masked_tail"] >= 0.9
