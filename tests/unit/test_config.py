@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 import document_config
-from junkdna.config import ConfigError, read_catalog, read_settings, read_yaml
+from junkdna.config import RESERVED, ConfigError, read_catalog, read_experiments, read_settings, read_yaml
 from support import PROJECT
 
 
@@ -22,6 +23,17 @@ def test_every_key_is_explained_or_named_after_what_it_is(tmp_path: Path) -> Non
     text = (PROJECT / "config/README.md").read_text()
     for key in ("warm_start", "mirror", "untrained_twin_of", "n_options", "prunable_exclude"):
         assert f"| `{key}` |" in text
+
+
+def test_no_experiment_is_named_like_a_table_over_all(tmp_path: Path) -> None:
+    rules = "".join(file.read_text() for file in (PROJECT / "workflow/rules").glob("*.smk"))
+    assert set(re.findall(r"<results>/(?:tables|figures)/(\w+)\.", rules)) == set(RESERVED)
+    content = read_yaml(PROJECT / "config/experiments/organism/k_shot.yaml") | {"name": "claims"}
+    (tmp_path / "e.yaml").write_text(yaml.safe_dump(content))
+    given = read_yaml(PROJECT / "config/config.yaml") | {"experiments": [str(tmp_path / "e.yaml")]}
+    settings = read_settings(given, "config")
+    with pytest.raises(ConfigError, match=r"name: 'claims': kept for a table, as difficulty, "):
+        read_experiments(settings, read_catalog(settings.catalog, settings.limits))
 
 
 def task(**changes: object) -> dict:

@@ -29,6 +29,10 @@ def planned(tmp_path_factory) -> str:
     return done.stdout + done.stderr
 
 
+def test_no_rule_is_asked_for_a_table_that_another_makes(planned):
+    assert "Exception" not in planned
+
+
 def blocks(text: str, rule: str) -> list[str]:
     """The printed jobs of a rule."""
     return re.findall(rf"^((?:local)?rule {rule}:\n(?:    .*\n)+)", text, re.MULTILINE)

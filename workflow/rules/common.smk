@@ -18,9 +18,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.update(JUNKDNA_CONFIG=json.dumps(config, default=str))
 
 from junkdna import code, grid, levels, warm
-from junkdna.claims import read_claims
 from junkdna.checkpoint import Checkpoint, check_divisible, prunable
+from junkdna.claims import read_claims
 from junkdna.config import (
+    RESERVED,
     ConfigError,
     calibrated,
     data_of,
@@ -99,7 +100,7 @@ wildcard_constraints:
     suite=r"[\w.-]+",
     fraction=r"\d\.\d\d",
     seed=r"\d+",
-    experiment=r"[\w.-]+",
+    experiment=rf"(?!(?:{'|'.join(RESERVED)})\.)[\w.-]+",
 
 
 def planned(kind, path, known):

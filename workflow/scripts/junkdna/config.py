@@ -38,6 +38,11 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 M = TypeVar("M", bound=BaseModel)
 Seed = Annotated[int, Field(ge=0)]
+# Tables and figures over all experiments; none of these can have such a name.
+RESERVED = (
+    *("difficulty", "difficulty_agreement", "flip_by_difficulty", "flip_by_difficulty_thirds"),
+    *("claims", "claims_sets", "against_reported"),
+)
 
 
 class ConfigError(DataError):
@@ -326,6 +331,10 @@ def read_experiments(settings: Settings, catalog: Catalog) -> dict[str, Experime
         problems = [f"{file}: {line}" for line in _problems(experiment, settings, catalog)]
         if experiment.name in experiments:
             problems.append(f"{file}: name: {experiment.name!r}: another experiment has this name")
+        if experiment.name in RESERVED:
+            problems.append(
+                f"{file}: name: {experiment.name!r}: kept for a table; allowed is any but {', '.join(RESERVED)}"
+            )
         if problems:
             raise ConfigError("\n".join(problems))
         filled = {
