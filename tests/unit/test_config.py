@@ -32,7 +32,7 @@ def test_no_experiment_is_named_like_a_table_over_all(tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(content))
     given = read_yaml(PROJECT / "config/config.yaml") | {"experiments": [str(tmp_path / "e.yaml")]}
     settings = read_settings(given, "config")
-    with pytest.raises(ConfigError, match=r"name: 'claims': kept for a table, as difficulty, "):
+    with pytest.raises(ConfigError, match=r"name: 'claims': kept for a table; allowed is any but difficulty, "):
         read_experiments(settings, read_catalog(settings.catalog, settings.limits))
 
 
