@@ -8,7 +8,7 @@ from collections import Counter
 import pandas as pd
 from micro import ASKED, Project
 
-AGGREGATES = {"plan", "aggregate", "plot", "score_difficulty", "plot_difficulty", "all_figures"}
+AGGREGATES = {"plan", "aggregate", "plot", "score_difficulty", "plot_difficulty", "claims", "all_figures"}
 
 
 def work(project: Project) -> list:
@@ -44,7 +44,7 @@ def test_editing_a_method_reruns_its_cells_alone(done: Project) -> None:
     path = "workflow/scripts/junkdna/pruning/random.py"
     (done.root / path).write_text((done.root / path).read_text() + "\n_EDITED = True\n")
     jobs = done.plan()
-    tables = {"aggregate": 1, "plot": 1, "score_difficulty": 1, "plot_difficulty": 1, "all_figures": 1}
+    tables = {"aggregate": 1, "plot": 1, "score_difficulty": 1, "plot_difficulty": 1, "claims": 1, "all_figures": 1}
     assert Counter(j.rule for j in jobs) == Counter({"compress": 1, "evaluate_compressed": 2, **tables})
     assert all("/random/" in j.output for j in jobs if j.rule in ("compress", "evaluate_compressed"))
 
