@@ -12,7 +12,7 @@ import pytest
 from micro import ASKED, TRAINED, Project, copy_project
 from safetensors import safe_open
 
-AGGREGATES = {"plan", "aggregate", "plot", "score_difficulty", "plot_difficulty", "all_figures"}
+AGGREGATES = {"plan", "aggregate", "plot", "score_difficulty", "plot_difficulty", "claims", "all_figures"}
 METHODS = {"magnitude": ["0.30"], "wanda": ["0.50"], "wanda_dense": ["0.30", "0.60"], "gptq": ["3bit"]}
 TUNED = {
     "methods": {"gptq": ["2bit"], "magnitude": ["0.50"]},

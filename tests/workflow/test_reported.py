@@ -24,7 +24,7 @@ def test_switched_on_it_redraws_and_compares(done: Project) -> None:
         panels=[{"label": "Lexical", "reported": {"figure": "TRUE_GEM", "panel": "SST-2 (50% data)"}}],
         series=[series | {"reported": {"series": SERIES[series["label"]]}} for series in TRAINED["series"]],
     )
-    assert {job.rule for job in done.plan()} - {"score_difficulty", "plot_difficulty"} == {
+    assert {job.rule for job in done.plan()} - {"score_difficulty", "plot_difficulty", "claims"} == {
         "plan", "aggregate", "plot", "against_reported", "all_figures",
     }  # fmt: skip
     done.snakemake("all_figures")
