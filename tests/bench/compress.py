@@ -36,7 +36,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
-from junkdna import hessian, streaming
+from junkdna import hessian, skeleton
 from junkdna.checkpoint import Base, Calibration, Checkpoint, prunable
 from junkdna.levels import parse
 from junkdna.packing import unpack_mask
@@ -132,7 +132,7 @@ class Case:
         module, level, params, _ = METHODS[method]
         code, watch = importlib.import_module(f"junkdna.{module}"), Stopwatch()
         parts = [(code, "prepare", "solve"), (code, "solve", "solve")]
-        parts += [(streaming.Skeleton, "inputs", "forward"), (streaming.Batch, "run", "forward")]
+        parts += [(skeleton.Skeleton, "inputs", "forward"), (skeleton.Batch, "run", "forward")]
         parts += [(s, f, "statistics") for s in (hessian.Gram, hessian.SquaredNorms) for f in ("add", "finish")]
         with watch.on(parts):
             begun = time.process_time()
@@ -237,7 +237,7 @@ def memory_row(case: Case, method: str, args: argparse.Namespace) -> list[str]:
     hidden, intermediate = case.hidden, case.intermediate
     held = args.sequences * args.tokens * hidden * case.dtype.itemsize
     # In the MLP: the residual, its norm, and gate, up and their product.
-    batch = max(streaming.BATCH_TOKENS, args.tokens) * (2 * hidden + 3 * intermediate) * case.dtype.itemsize
+    batch = max(skeleton.BATCH_TOKENS, args.tokens) * (2 * hidden + 3 * intermediate) * case.dtype.itemsize
     block = case.base.checkpoint.numel(case.block) * case.dtype.itemsize
     grams = 0 if method == "Wanda" else 4 * (3 * hidden**2 + intermediate**2)
     rest = peak - state - held - batch

@@ -12,7 +12,7 @@ import transformers
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from junkdna import models, streaming
+from junkdna import models, skeleton
 from junkdna import state as states
 from junkdna.checkpoint import Base, Calibration, Checkpoint, prunable
 from junkdna.levels import parse
@@ -127,7 +127,7 @@ def plain(base: Base, kind: str, method: str, level: str, **changes: Any) -> dic
     measure = code.SquaredNorms if method == "wanda" else code.Gram
     dtype = getattr(torch, base.calibration.dtype)
     model = getattr(transformers, name).from_pretrained(base.checkpoint.folder, dtype=dtype).eval().to(DEVICE)
-    batches, found = base.calibration.batches(streaming.BATCH_TOKENS), {}
+    batches, found = base.calibration.batches(skeleton.BATCH_TOKENS), {}
     for path in [f"{path}.{number}" for path in paths for number in range(2)]:
         layers = linears(model.get_submodule(path), path)
         width = {name: layer.weight.shape[0 if isinstance(layer, Conv1D) else 1] for name, layer in layers.items()}

@@ -24,12 +24,13 @@ from calibrated import (
 )
 from safetensors.torch import load_file, save_file
 
-from junkdna import streaming
+from junkdna import skeleton, streaming
 from junkdna.checkpoint import Base, Calibration
 from junkdna.files import DataError
 from junkdna.hessian import Gram, SquaredNorms
 from junkdna.levels import parse
 from junkdna.pruning import wanda
+from junkdna.skeleton import Skeleton
 from junkdna.streaming import Solution, stream
 
 Weights = dict[str, torch.Tensor]
@@ -37,7 +38,7 @@ Weights = dict[str, torch.Tensor]
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "BATCH_TOKENS", 30)
+    monkeypatch.setattr(skeleton, "BATCH_TOKENS", 30)
 
 
 def assert_equal(found: Weights, expected: Weights) -> None:
@@ -130,8 +131,8 @@ def test_the_last_layer_of_a_block_is_dropped_while_the_others_gather(tmp_path: 
             events.append("add")
             super().add(inputs)
 
-    drop = streaming.Skeleton.drop
-    monkeypatch.setattr(streaming.Skeleton, "drop", lambda self, name: (events.append(name), drop(self, name)))
+    drop = Skeleton.drop
+    monkeypatch.setattr(Skeleton, "drop", lambda self, name: (events.append(name), drop(self, name)))
     statistics(base_of(save_model(tmp_path, "llama")), Noting)
     dropped = next(number for number, event in enumerate(events) if event != "add" and "layers.1." in event)
     assert events[dropped].endswith("down_proj.weight") and "add" in events[dropped:]
@@ -198,15 +199,15 @@ def test_a_pass_stops_before_the_last_layer(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("kind", ["llama", "bart"])
 def test_one_block_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     seen: list[set[str]] = []
-    fill = streaming.Skeleton.fill
+    fill = Skeleton.fill
     paths = [f"{path}.{number}." for path in ARCHITECTURES[kind][2] for number in range(2)]
 
-    def watched(skeleton: streaming.Skeleton, name: str) -> None:
+    def watched(skeleton: Skeleton, name: str) -> None:
         fill(skeleton, name)
         real = [name for name, p in skeleton.model.named_parameters() if not p.is_meta]
         seen.append({next((path for path in paths if name.startswith(path)), "rest") for name in real})
 
-    monkeypatch.setattr(streaming.Skeleton, "fill", watched)
+    monkeypatch.setattr(Skeleton, "fill", watched)
     compress(base_of(save_model(tmp_path, kind)), "wanda", "0.50")
     assert all(len(found) == 1 for found in seen)
     assert set().union(*seen) == {*paths, "rest"}
@@ -312,7 +313,7 @@ def test_a_shared_weight_is_refused(tmp_path: Path) -> None:
     twin = "model.layers.1.mlp.up_proj.weight"
     folder = rewrite(save_model(tmp_path, "llama"), lambda tensors: {n: t for n, t in tensors.items() if n != twin})
 
-    class Tied(streaming.Skeleton):
+    class Tied(Skeleton):
         def __init__(self, base: Base, model: Any, device: torch.device) -> None:
             layers = model.model.layers
             layers[1].mlp.up_proj.weight = layers[0].mlp.up_proj.weight
