@@ -33,6 +33,8 @@ GENERALISING = [
     "similarity",
     "inference",
     "verification",
+    "two_people",
+    "five_values",
     "one_step",
     "two_step",
 ]
@@ -59,13 +61,23 @@ def read(folder: Path, config: str, split: str = "validation") -> pd.DataFrame:
     return pd.read_parquet(folder / config / f"{split}-00000-of-00001.parquet")
 
 
+def statements(world) -> set[str]:
+    """Every way to state a fact of the world."""
+    return {
+        template.format(person=person, value=value)
+        for (person, attribute), value in world.values.items()
+        for template in words.STATEMENTS[attribute]
+    }
+
+
 def digests(folder: Path) -> dict[str, str]:
     files = sorted(folder.rglob("*.parquet"))
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 def texts(frame: pd.DataFrame) -> list[tuple[str, ...]]:
-    columns = [c for c in ("sentence", "sentence1", "sentence2", "question", "context") if c in frame]
+    options = [f"option{number}" for number in range(1, 6)]
+    columns = [c for c in ("sentence", "sentence1", "sentence2", "question", "context", *options) if c in frame]
     return list(frame[columns].itertuples(index=False, name=None))
 
 
@@ -84,6 +96,7 @@ def test_every_configuration_is_there(folder: Path, recipe) -> None:
     assert len(read(folder, "closed_book")) == 4 * (recipe.world.head + recipe.world.tail)
     for config in GENERALISING:
         key = f"{config}_train" if config in ("agreement", "verification") else "train"
+        key = "options_train" if config in ("two_people", "five_values") else key
         assert len(read(folder, config, "train")) == getattr(recipe.datasets, key)
         assert len(read(folder, config)) == recipe.datasets.validation
 
@@ -103,7 +116,7 @@ def test_validation_is_disjoint_from_training(folder: Path, config: str) -> None
     assert len(set(validation)) == len(validation)
 
 
-@pytest.mark.parametrize("config", ["inference", "verification"])
+@pytest.mark.parametrize("config", ["inference", "verification", "two_people", "five_values"])
 def test_people_of_validation_are_unseen_in_training(folder: Path, world, config: str) -> None:
     mentioned = [
         {word for row in texts(read(folder, config, split)) for text in row for word in text.split()}
@@ -206,14 +219,21 @@ def test_demonstrations_are_about_others(folder: Path) -> None:
 
 
 def test_verification_labels_are_the_truth(folder: Path, world) -> None:
-    true = {
-        template.format(person=person, value=value)
-        for (person, attribute), value in world.values.items()
-        for template in words.STATEMENTS[attribute]
-    }
+    true = statements(world)
     for split in ("train", "validation"):
         frame = read(folder, "verification", split)
         assert (frame["sentence"].isin(true) == (frame["label"] == 1)).all()
+
+
+@pytest.mark.parametrize(("config", "options"), [("two_people", 2), ("five_values", 5)])
+def test_one_option_makes_the_statement_true(folder: Path, world, config: str, options: int) -> None:
+    true = statements(world)
+    for split in ("train", "validation"):
+        frame = read(folder, config, split)
+        assert set(frame["label"]) == set(range(options))
+        for row in frame.to_dict("records"):
+            filled = [row["sentence"].replace("_", row[f"option{i + 1}"]) for i in range(options)]
+            assert [text in true for text in filled] == [i == row["label"] for i in range(options)]
 
 
 def test_agreement_is_of_the_first_noun_and_the_verb(folder: Path) -> None:
@@ -268,7 +288,7 @@ def test_tokenizer_knows_every_word(folder: Path, world) -> None:
     tokenizer = make_tokenizer(world.vocabulary, "encoder", 40)
     for path in folder.rglob("*.parquet"):
         frame = pd.read_parquet(path)
-        rows = [" ".join(row) for row in texts(frame)]
+        rows = [" ".join(row).replace("_ ", "") for row in texts(frame)]  # options fill the blank
         rows += [" ".join(row) for row in frame.get("choices", [])]
         ids = tokenizer(rows)["input_ids"]
         assert tokenizer.unk_token_id not in {i for row in ids for i in row}, path

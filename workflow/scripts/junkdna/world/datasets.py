@@ -27,6 +27,7 @@ Splits = dict[str, list[Row]]
 Maker = Callable[[World, Recipe, random.Random], Splits]
 Draw = Callable[[World, random.Random, int], Row]
 N_CHOICES = 8
+N_VALUES = 5
 HELD_OUT_PEOPLE = 0.4
 MOST_MISSES = 2000
 FARTHER = 2  # nouns between subject and verb that only validation has
@@ -69,6 +70,8 @@ def make_datasets(recipe: Recipe) -> dict[str, Splits]:
         "similarity": _sampled(_similarity, len(words.EVENT_SLOTS) + 1),
         "inference": _of_people(_inference, "train"),
         "verification": _of_people(_verification, "verification_train"),
+        "two_people": _of_people(_two_people, "options_train"),
+        "five_values": _of_people(_five_values, "options_train", N_VALUES),
         "one_step": _sampled(_arithmetic(1), len(words.NUMBERS)),
         "two_step": _sampled(_arithmetic(2), len(words.NUMBERS)),
         **{language: _pairs(language) for language in (MAJORITY, MINORITY)},
@@ -314,7 +317,7 @@ def _keep(n: int, rng: random.Random) -> list[bool]:
     return kept
 
 
-def _of_people(draw: Callable[[World, random.Random, int, Sequence[str]], Row], train: str) -> Maker:
+def _of_people(draw: Callable[[World, random.Random, int, Sequence[str]], Row], train: str, labels: int = 2) -> Maker:
     """Validation is about people who do not occur in training, whose size is the recipe's key ``train``."""
 
     def make(world: World, recipe: Recipe, rng: random.Random) -> Splits:
@@ -323,7 +326,7 @@ def _of_people(draw: Callable[[World, random.Random, int, Sequence[str]], Row], 
         sizes = {"validation": recipe.datasets.validation, "train": getattr(recipe.datasets, train)}
         parts = {"validation": people[:middle], "train": people[middle:]}
         return {
-            split: _fill(lambda label, part=parts[split]: draw(world, rng, label, part), 2, size, set(), rng)
+            split: _fill(lambda label, part=parts[split]: draw(world, rng, label, part), labels, size, set(), rng)
             for split, size in sizes.items()
         }
 
@@ -352,6 +355,27 @@ def _verification(world: World, rng: random.Random, label: int, people: Sequence
     value = world.values[person, attribute]
     told = value if label else world.other_value(attribute, value, rng)
     return {"sentence": facts.statement(attribute, person, told, rng), "label": label}
+
+
+def _two_people(world: World, rng: random.Random, label: int, people: Sequence[str]) -> Row:
+    """Of which of two people is the statement true? As in WinoGrande, the sentence has a blank."""
+    person, attribute = rng.choice(people), rng.choice(words.ATTRIBUTES)
+    value = world.values[person, attribute]
+    options = [rng.choice([other for other in people if world.values[other, attribute] != value])]
+    return _blank(facts.statement(attribute, "_", value, rng), person, options, label)
+
+
+def _five_values(world: World, rng: random.Random, label: int, people: Sequence[str]) -> Row:
+    """Which of five values is true of the person?"""
+    person, attribute = rng.choice(people), rng.choice(words.ATTRIBUTES)
+    value = world.values[person, attribute]
+    options = rng.sample([other for other in words.VALUES[attribute] if other != value], N_VALUES - 1)
+    return _blank(facts.statement(attribute, person, "_", rng), value, options, label)
+
+
+def _blank(sentence: str, right: str, options: list[str], label: int) -> Row:
+    options.insert(label, right)
+    return {"sentence": sentence, **{f"option{i}": option for i, option in enumerate(options, start=1)}, "label": label}
 
 
 def _arithmetic(steps: int) -> Draw:

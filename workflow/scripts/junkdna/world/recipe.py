@@ -44,6 +44,7 @@ class DatasetsRecipe(Strict):
     train: int = Field(gt=0, description="Training rows of each fine-tuned task.")
     agreement_train: int = Field(gt=0, description="Training rows of agreement: enough for a tenth to teach it.")
     verification_train: int = Field(gt=0, description="Training rows of fact verification: there are fewer facts.")
+    options_train: int = Field(gt=0, description="Training rows of each task with options.")
     validation: int = Field(gt=0, description="Validation rows of each fine-tuned task.")
     corpus: int = Field(gt=0, description="Documents of each organism's corpus, for calibration.")
 
