@@ -131,7 +131,7 @@ def sums_of(source):
     """The list of digests above a source, which tells a change of content from a touch."""
     root = here("resources/organisms") if source.type == "builtin" else SETTINGS.mirror
     sums = Path(root or "-", "SHA256SUMS")
-    return str(sums) if source.type != "local" and sums.exists() else []
+    return str(sums) if source.type not in ("local", "corpus") and sums.exists() else []
 
 
 def code_of(script):
@@ -151,6 +151,7 @@ def code_of(script):
 
 
 RECIPE = here("resources/organisms/recipe.yaml")
+SMALL_RECIPE = here("resources/small/recipe.yaml")
 HUMAN = here("resources/human_scores.yaml")
 DIFFICULTY_FIGURES = ["difficulty_agreement", "flip_by_difficulty"]
 ENVIRONMENT = f"../../envs/{SETTINGS.environment}.yaml"

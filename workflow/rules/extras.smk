@@ -34,6 +34,73 @@ rule pretrain_organism:
         """
 
 
+rule pretrain_small:
+    """Pre-train the small models on real text."""
+    input:
+        small_models,
+
+
+rule train_tokenizer:
+    """Train the tokenizer of the small models on their corpus."""
+    input:
+        recipe=SMALL_RECIPE,
+        corpus=small_corpus,
+    output:
+        tokenizer="<results>/pretrain_small/tokenizer.json",
+    log:
+        "<results>/logs/pretrain_small/tokenizer.log",
+    benchmark:
+        "<results>/benchmarks/pretrain_small/tokenizer.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("train_tokenizer.py"),
+        code=code_of("train_tokenizer.py"),
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --recipe {input.recipe:q} \
+            --corpus-manifest {input.corpus:q} \
+            --output {output.tokenizer:q} \
+            2>{log:q}
+        """
+
+
+rule pretrain_small_model:
+    """Pre-train one small model; an interrupted job resumes from its own checkpoint."""
+    input:
+        recipe=SMALL_RECIPE,
+        corpus=small_corpus,
+        tokenizer="<results>/pretrain_small/tokenizer.json",
+    output:
+        weights="<results>/pretrain_small/{model}/model.safetensors",
+        curve="<results>/pretrain_small/{model}/training_curve.csv",
+        provenance="<results>/pretrain_small/{model}/provenance.json",
+    log:
+        "<results>/logs/pretrain_small/{model}.log",
+    benchmark:
+        "<results>/benchmarks/pretrain_small/{model}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+    params:
+        script=script("pretrain_small.py"),
+        code=code_of("pretrain_small.py"),
+        folder="<results>/pretrain_small/{model}",
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --recipe {input.recipe:q} \
+            --model {wildcards.model} \
+            --corpus-manifest {input.corpus:q} \
+            --tokenizer {input.tokenizer:q} \
+            --output {params.folder:q} \
+            2>{log:q}
+        """
+
+
 rule export_compressed:
     """Write a compressed model as an ordinary Hugging Face folder."""
     input:

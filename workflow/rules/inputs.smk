@@ -78,7 +78,8 @@ def dataset_files(wildcards):
 
 
 def dataset_sizes(wildcards):
-    return sizes_of(CATALOG.datasets[wildcards.dataset], "datasets", "**/*.parquet")
+    source = CATALOG.datasets[wildcards.dataset]
+    return sizes_of(source, "datasets", "*.txt*" if source.type == "corpus" else "**/*.parquet")
 
 
 def dataset_json(wildcards):
@@ -89,6 +90,15 @@ def organisms(wildcards):
     """The weights of every organism of the recipe."""
     names = read_yaml(Path(workflow.basedir, "resources/organisms/recipe.yaml"))["organisms"]
     return [f"{RESULTS}/pretrain/{name}/model.safetensors" for name in names]
+
+
+def small_corpus(wildcards):
+    """The manifest of the text that the small models are pre-trained on."""
+    return f"{RESULTS}/sources/datasets/{read_yaml(Path(SMALL_RECIPE))['corpus']}/manifest.json"
+
+
+def small_models(wildcards):
+    return [f"{RESULTS}/pretrain_small/{name}/model.safetensors" for name in read_yaml(Path(SMALL_RECIPE))["models"]]
 
 
 def magnitude_index(wildcards):

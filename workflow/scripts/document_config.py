@@ -29,6 +29,7 @@ TABLES: tuple[type[BaseModel], ...] = (
     catalog.Hub,
     catalog.Local,
     catalog.Builtin,
+    catalog.Corpus,
     catalog.CalibrationData,
     catalog.Method,
     catalog.Task,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from junkdna.catalog import Source
+from junkdna.catalog import DataSource
 from junkdna.logs import run
 from junkdna.sources import fetch_dataset
 
@@ -15,7 +15,7 @@ from junkdna.sources import fetch_dataset
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="key of the data set in the catalog")
-    source = TypeAdapter(Source).validate_json
+    source = TypeAdapter(DataSource).validate_json
     parser.add_argument("--source", type=source, required=True, help="its catalog entry as JSON")
     parser.add_argument("--mirror", type=Path, help="folder that holds datasets/ORG/NAME")
     parser.add_argument("--output", type=Path, required=True, help="manifest to write")

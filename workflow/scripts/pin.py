@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from junkdna.catalog import Catalog, Hub, Source
+from junkdna.catalog import Catalog, DataSource, Hub
 from junkdna.config import Experiment, calibrated, data_of, read_all, read_yaml
 from junkdna.files import DataError, atomic_path
 from junkdna.logs import run
@@ -25,7 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def sources(experiments: dict[str, Experiment], catalog: Catalog) -> dict[str, dict[str, Source]]:
+def sources(experiments: dict[str, Experiment], catalog: Catalog) -> dict[str, dict[str, DataSource]]:
     """What the experiments fetch: "models" and "datasets", each name to source; of a twin, its base."""
     models = {name for e in experiments.values() for name in [*e.models, *e.controls]}
     models = {catalog.models[name].untrained_twin_of or name for name in models}

@@ -89,7 +89,18 @@ class Builtin(Strict):
     path: str = Field(pattern="^(world|organisms/[a-z0-9-]+)$", description="`world` or `organisms/NAME`.")
 
 
+class Corpus(Strict):
+    """Plain text to pre-train on: shards with a paragraph on each line and an empty line between documents."""
+
+    type: Literal["corpus"]
+    path: Path = Field(description="Folder, absolute or relative to the working directory.")
+    sha256: dict[Annotated[str, Field(pattern=r"\.txt(\.xz|\.gz)?$")], Digest] = Field(
+        min_length=1, description="Shard (.txt, .txt.xz or .txt.gz) to digest; these are read, in the order of names."
+    )
+
+
 Source = Annotated[Hub | Local | Builtin, Field(discriminator="type")]
+DataSource = Annotated[Hub | Local | Builtin | Corpus, Field(discriminator="type")]
 
 
 class CalibrationData(Strict):
@@ -343,6 +354,6 @@ class Catalog(Strict):
     """Everything an experiment may name. The files of config/catalog are merged; a key may occur once."""
 
     models: dict[Name, Model] = {}
-    datasets: dict[Name, Source] = {}
+    datasets: dict[Name, DataSource] = {}
     methods: dict[Name, Method] = {}
     tasks: dict[Name, Task] = {}

@@ -21,13 +21,13 @@ from junkdna.catalog import (
     Builtin,
     CalibrationData,
     Catalog,
+    DataSource,
     FractionText,
     Hub,
     LevelText,
     Method,
     Name,
     Revision,
-    Source,
     Strict,
 )
 from junkdna.files import DataError
@@ -265,7 +265,7 @@ def _dangling(catalog: Catalog) -> Iterable[tuple[str, str, str]]:
         yield from (("methods", name, line) for line in _method_problems(name, method))
 
 
-def _pinned(source: Source | None, revisions: dict[str, str]) -> Source | None:
+def _pinned(source: DataSource | None, revisions: dict[str, str]) -> DataSource | None:
     if isinstance(source, Hub) and source.revision is None and source.id in revisions:
         return source.model_copy(update={"revision": revisions[source.id]})
     return source

@@ -1,4 +1,4 @@
-"""From a source in the catalog to a folder of checked files: hub, mirror, local or builtin.
+"""From a source in the catalog to a folder of checked files: hub, mirror, local, builtin or corpus.
 
 Only this module uses the network, and only for a hub source without `mirror`. The outcome is a manifest that names the
 folder and the sha256 of every file; later stages read nothing else of the source.
@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from junkdna.catalog import Builtin, Hub, Local, Model, Source
+from junkdna.catalog import Builtin, Corpus, DataSource, Hub, Local, Model, Source
 from junkdna.checkpoint import read_header
 from junkdna.config import PROJECT
 from junkdna.files import DataError, atomic_path, sha256, write_json
@@ -24,23 +24,25 @@ log = logging.getLogger(__name__)
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 PICKLED_FILES = ("pytorch_model*.bin",)
 DATASET_FILES = ("**/*.parquet",)
-CONTENT = {"model": (".safetensors",), "data": (".parquet", ".gz", ".txt")}
+CONTENT = {"model": (".safetensors",), "data": (".parquet", ".gz", ".txt", ".xz")}
+NEEDED = (".safetensors", ".parquet")  # may not be missing where their digests are known
+SHARDS = (".txt", ".gz", ".xz")  # nor may these of a corpus
 
 
-def folder_of(source: Source, mirror: Path | None, kind: str) -> Path | None:
+def folder_of(source: DataSource, mirror: Path | None, kind: str) -> Path | None:
     """The folder that holds a source's files already, or None if it must be made or downloaded.
 
     Args:
         kind: "models" or "datasets", the two halves of a mirror.
     """
-    if isinstance(source, Local):
+    if isinstance(source, Local | Corpus):
         return source.path
     if isinstance(source, Builtin):
         return None if source.path == "world" else PROJECT / "resources" / source.path
     return mirror / kind / source.id if mirror else None
 
 
-def fetch_dataset(name: str, source: Source, mirror: Path | None, output: Path) -> None:
+def fetch_dataset(name: str, source: DataSource, mirror: Path | None, output: Path) -> None:
     """Make a data set's files available and write its manifest.
 
     Args:
@@ -50,7 +52,8 @@ def fetch_dataset(name: str, source: Source, mirror: Path | None, output: Path) 
         DataError: a file is missing, truncated or has another checksum, or the hub cannot be reached.
     """
     folder = folder_of(source, mirror, "datasets")
-    patterns = tuple(getattr(source, "files", ())) or DATASET_FILES
+    shards = source.sha256 if isinstance(source, Corpus) else ()
+    patterns = tuple(shards or getattr(source, "files", ())) or DATASET_FILES
     if folder is None:
         with atomic_path(output.parent / "files") as aside:
             if isinstance(source, Hub):
@@ -141,7 +144,7 @@ def _download(name: str, source: Hub, folder: Path, kind: str, patterns: tuple[s
 
 
 def _write_manifest(
-    name: str, source: Source | None, folder: Path, patterns: tuple[str, ...], mirror: Path | None, output: Path
+    name: str, source: DataSource | None, folder: Path, patterns: tuple[str, ...], mirror: Path | None, output: Path
 ) -> None:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder (source of {name!r}: {source}); check `mirror` or the source's path")
@@ -153,12 +156,12 @@ def _write_manifest(
     for file in tqdm(files, desc=f"check {name}", unit="file"):
         digests[file.relative_to(folder).as_posix()] = sha256(file)
         _check_whole(file)
-    _check_digests(folder, digests, _expected(source, folder, mirror))
+    _check_digests(folder, digests, _expected(source, folder, mirror), SHARDS if isinstance(source, Corpus) else NEEDED)
     write_json(output, {"name": name, "path": _portable(folder), "files": digests, "source": _describe(source)})
     log.info("%s: %d files in %s", name, len(digests), folder)
 
 
-def _describe(source: Source | None) -> dict[str, Any] | None:
+def _describe(source: DataSource | None) -> dict[str, Any] | None:
     return source.model_dump(mode="json", exclude={"sha256"}) if source else None
 
 
@@ -168,7 +171,7 @@ def _portable(folder: Path) -> str:
     return str(folder.relative_to(Path.cwd())) if folder.is_relative_to(Path.cwd()) else str(folder)
 
 
-def _expected(source: Source | None, folder: Path, mirror: Path | None) -> dict[str, str]:
+def _expected(source: DataSource | None, folder: Path, mirror: Path | None) -> dict[str, str]:
     """Digests that the files must have: the catalog's, and those of a SHA256SUMS above the folder."""
     expected = dict(getattr(source, "sha256", {}))
     if isinstance(source, Builtin):
@@ -186,11 +189,13 @@ def _expected(source: Source | None, folder: Path, mirror: Path | None) -> dict[
     return expected
 
 
-def _check_digests(folder: Path, digests: dict[str, str], expected: dict[str, str]) -> None:
+def _check_digests(
+    folder: Path, digests: dict[str, str], expected: dict[str, str], needed: tuple[str, ...] = NEEDED
+) -> None:
     for file, digest in expected.items():
         if file in digests and digests[file] != digest:
             raise DataError(f"{folder / file}: sha256 is {digests[file]}, expected {digest}; fetch the file again")
-        if file not in digests and file.endswith((".safetensors", ".parquet")):
+        if file not in digests and file.endswith(needed):
             raise DataError(f"{folder / file}: missing; it is listed with sha256 {digest}")
 
 

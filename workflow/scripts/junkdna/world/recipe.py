@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from junkdna.files import DataError
 
 OrganismKind = Literal["encoder", "decoder", "seq2seq"]
+
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Strict(BaseModel):
@@ -122,8 +125,8 @@ class Recipe(Strict):
     organisms: dict[str, OrganismRecipe]
 
 
-def read_recipe(source: Path | str | dict[str, Any]) -> Recipe:
-    """Read and check a recipe from a YAML file or a dictionary.
+def read_recipe(source: Path | str | dict[str, Any], schema: type[M] = Recipe) -> M:
+    """Read and check a recipe from a YAML file or a dictionary, by default the organisms'.
 
     Raises:
         DataError: unreadable, not YAML, an unknown key or a bad value; the message names file, key and value.
@@ -131,7 +134,7 @@ def read_recipe(source: Path | str | dict[str, Any]) -> Recipe:
     name = "recipe" if isinstance(source, dict) else str(source)
     try:
         content = source if isinstance(source, dict) else yaml.safe_load(Path(source).read_text())
-        return Recipe.model_validate(content)
+        return schema.model_validate(content)
     except ValidationError as error:
         lines = [
             f"{name}: {'.'.join(str(part) for part in item['loc']) or 'top level'}: {item['msg']},"

@@ -18,14 +18,19 @@ def token_ids(vocabulary: tuple[str, ...]) -> dict[str, int]:
 
 
 def make_tokenizer(vocabulary: tuple[str, ...], kind: OrganismKind, max_length: int) -> PreTrainedTokenizerFast:
-    """Build the tokenizer: words and punctuation marks, each one token.
+    """Build the tokenizer: words and punctuation marks, each one token."""
+    backend = Tokenizer(models.WordLevel(token_ids(vocabulary), unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    return framed(backend, kind, max_length)
+
+
+def framed(backend: Tokenizer, kind: OrganismKind, max_length: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of transformers from a vocabulary whose first entries are ``SPECIAL``.
 
     The encoder's frames one or two texts, ``<s> a </s> b </s>``. The decoder's writes ``<s>`` in front and
     nothing behind, so that a prompt can be continued. The seq2seq's frames nothing: whoever uses it knows the language,
     whose code stands behind a text.
     """
-    backend = Tokenizer(models.WordLevel(token_ids(vocabulary), unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
     frames = {"encoder": ("<s> $A </s>", "<s> $A </s> $B </s>"), "decoder": ("<s> $A", "<s> $A $B")}
     if kind in frames:
         single, pair = frames[kind]

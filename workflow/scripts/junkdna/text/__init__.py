@@ -1,0 +1,1 @@
+"""Pre-training on real text: recipe, corpus, tokenizer, training."""
