@@ -23,7 +23,7 @@ rule pretrain_organism:
     params:
         script=script("pretrain.py"),
         code=code_of("pretrain.py"),
-        folder="<results>/pretrain/{organism}",
+        folder=subpath(output.weights, parent=True),
     shell:
         r"""
         ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
@@ -88,7 +88,7 @@ rule pretrain_small_model:
     params:
         script=script("pretrain_small.py"),
         code=code_of("pretrain_small.py"),
-        folder="<results>/pretrain_small/{model}",
+        folder=subpath(output.weights, parent=True),
     shell:
         r"""
         ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
@@ -97,7 +97,7 @@ rule pretrain_small_model:
             --corpus-manifest {input.corpus:q} \
             --tokenizer {input.tokenizer:q} \
             --output {params.folder:q} \
-            2>{log:q}
+            >{log:q} 2>&1
         """
 
 

@@ -6,7 +6,7 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +45,10 @@ def encode(texts: Iterator[str], tokenizer: Tokenizer, kind: str) -> list[np.nda
     """Token ids of each document, uint16; the decoder's in ``<s>`` and ``</s>``, the encoder's with ``</s>`` behind."""
     front = [BOS] if kind == "decoder" else []
     tokenizer.encode_special_tokens = True  # a "<s>" in a text is three characters
-    found, chunk = [], []
-    for text in [*texts, None]:
-        if text is not None:
-            chunk.append(text)
-        if text is None or len(chunk) == CHUNK:
-            encodings = tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
-            found += [np.array([*front, *e.ids, EOS], dtype=np.uint16) for e in encodings]
-            chunk = []
+    found = []
+    while chunk := list(islice(texts, CHUNK)):
+        encodings = tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
+        found += [np.array([*front, *e.ids, EOS], dtype=np.uint16) for e in encodings]
     return found
 
 
