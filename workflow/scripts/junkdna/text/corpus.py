@@ -20,7 +20,7 @@ from junkdna.world.tokenizer import BOS, EOS, MASK, SPECIAL
 
 IGNORED = -100  # label of what is not predicted, as everywhere in transformers
 OPENED: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open, ".txt": open}
-CHUNK = 1000  # documents encoded at a time
+CHUNK = 100  # documents encoded at a time
 
 
 def documents(manifest: Path) -> Iterator[str]:

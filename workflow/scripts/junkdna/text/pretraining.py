@@ -153,6 +153,7 @@ def pretrain_text(
         callbacks=[SaveAtLog(save_seconds)],
     )
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(resume))
+    model.config.use_cache = True  # the Trainer has turned it off, and a saved decoder would write slowly
     curve = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     curve["tokens"] = curve["step"] * part.training.batch_tokens
     return model.cpu().eval(), curve[COLUMNS]
