@@ -45,7 +45,7 @@ rule all_figures:
     input:
         expand("<results>/figures/{name}.{format}", name=EXPERIMENTS, format=SETTINGS.figure_formats),
         expand("<results>/tables/{name}.{format}", name=EXPERIMENTS, format=["csv", "md", "tex"]),
-        "<results>/tables/difficulty.csv",
+        expand("<results>/tables/{name}.csv", name=["difficulty", "pretraining"]),
         expand("<results>/figures/{name}.{format}", name=DIFFICULTY_FIGURES, format=SETTINGS.figure_formats),
         expand("<results>/tables/{name}", name=["claims.csv", "claims_sets.csv", "claims.md"]),
         # Only where there is something to compare: an empty table would look like a comparison that failed.

@@ -23,7 +23,7 @@ HUMAN = Path(__file__).resolve().parents[2] / "resources/human_scores.yaml"
 
 def scored(root: Path, plan: dict[str, Any], human: Path = HUMAN) -> list[dict[str, str]]:
     write_json(root / "plan.json", plan)
-    files = {option: f"{root}/{option}" for option in ("table", "agreement", "items", "flips", "thirds")}
+    files = {option: f"{root}/{option}" for option in ("table", "agreement", "items", "flips", "thirds", "pretraining")}
     arguments = [part for option, file in files.items() for part in (f"--{option}", file)]
     score_difficulty.main(["--plans", f"{root}/plan.json", "--human", str(human), *arguments])
     with open(files["table"], newline="") as file:

@@ -10,7 +10,7 @@ import pytest
 from simulated import calibrated, options_plan, trained, write_cells
 
 import aggregate
-from junkdna import tables, wide
+from junkdna import tables, twins, wide
 from junkdna.difficulty import score_difficulty
 from junkdna.files import DataError, write_json
 from junkdna.outcomes import read_outcomes
@@ -317,7 +317,9 @@ def test_a_panel_of_one_model_shows_its_own_references(tmp_path: Path) -> None:
         ("Large", "dense, large"),
         ("Large", "untrained, large-untrained"),
     ]
-    scores = score_difficulty([plan], PROJECT / "resources/human_scores.yaml", estimate(read_responses([plan])))
+    dense, difficulties = read_outcomes(plan, dense_only=True), estimate(read_responses([plan]))
+    human = PROJECT / "resources/human_scores.yaml"
+    scores = score_difficulty([plan], [dense], [twins.compare(plan, dense)], human, difficulties)
     assert scores[["panel", "model"]].drop_duplicates().to_numpy().tolist() == [["Small", "small"], ["Large", "large"]]
 
 

@@ -27,7 +27,7 @@ ruleorder: score_difficulty > aggregate
 
 
 rule score_difficulty:
-    """Score the difficulty of every series and every example, and whether it predicts which answers are lost."""
+    """Score the difficulty of every series and example, what it predicts, and where pre-training matters."""
     input:
         plans=expand("<results>/plans/{name}.json", name=EXPERIMENTS),
         metrics=[f"{RESULTS}/evaluate/{path}/metrics.json" for path, c in EVALUATED.items() if not c.compressed],
@@ -35,6 +35,7 @@ rule score_difficulty:
         human=HUMAN,
     output:
         table="<results>/tables/difficulty.csv",
+        pretraining="<results>/tables/pretraining.csv",
         agreement="<results>/tables/difficulty_agreement.csv",
         flips="<results>/tables/flip_by_difficulty.csv",
         thirds="<results>/tables/flip_by_difficulty_thirds.csv",
@@ -54,6 +55,7 @@ rule score_difficulty:
             --plans {input.plans:q} \
             --human {input.human:q} \
             --table {output.table:q} \
+            --pretraining {output.pretraining:q} \
             --agreement {output.agreement:q} \
             --flips {output.flips:q} \
             --thirds {output.thirds:q} \

@@ -41,7 +41,7 @@ Seed = Annotated[int, Field(ge=0)]
 # Tables and figures over all experiments; none of these can have such a name.
 RESERVED = (
     *("difficulty", "difficulty_agreement", "flip_by_difficulty", "flip_by_difficulty_thirds"),
-    *("claims", "claims_sets", "against_reported"),
+    *("claims", "claims_sets", "pretraining", "against_reported"),
 )
 
 

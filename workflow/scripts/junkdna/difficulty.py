@@ -23,7 +23,7 @@ from junkdna import description
 from junkdna.curves import DENSE, difficulty_axes, references
 from junkdna.files import DataError
 from junkdna.metrics import METRICS
-from junkdna.outcomes import Outcome, Point, read_outcomes
+from junkdna.outcomes import Outcome, Point
 from junkdna.responses import Difficulties, Series
 from junkdna.statistics import CONFIDENCE, UNDEFINED, Estimate, Scores, chance_corrected
 from junkdna.tables import points
@@ -56,6 +56,9 @@ COLUMNS = [
 ]
 
 
+OF_TWIN = ["model", "task", "variant", "fraction", "transfer"]  # what a comparison with the twin is of
+
+
 def read_human(path: Path) -> dict[str, dict[str, float]]:
     """Key to metric to human score, as fractions.
 
@@ -76,21 +79,30 @@ def read_human(path: Path) -> dict[str, dict[str, float]]:
     return scores
 
 
-def score_difficulty(plans: list[dict[str, Any]], human: Path, difficulties: Difficulties) -> pd.DataFrame:
+def score_difficulty(
+    plans: list[dict[str, Any]],
+    dense: list[dict[Point, Outcome]],
+    compared: list[pd.DataFrame],
+    human: Path,
+    difficulties: Difficulties,
+) -> pd.DataFrame:
     """One row per experiment, panel, series and model, in the order of the experiments.
 
-    ``informative`` is `yes` where the dense metric is better than the untrained twin's and their 95 %
-    intervals do not meet, `no` where they do, `no control` without a twin. Empty fields: no rank (series
+    ``informative`` is `yes` where pre-training matters by :mod:`junkdna.twins`, `no` where it does not, `no
+    control` where the experiment did not run the untrained twin. Empty fields: no rank (series
     without an order), no published human score, no true difficulty, no control, a dense metric without a
     chance level to correct for, no description length, no answers that are right or wrong.
 
+    Args:
+        dense: outcomes of each plan's dense cells.
+        compared: each plan's :func:`junkdna.twins.compare`.
+
     Raises:
-        DataError: a cell or human score cannot be used.
+        DataError: a human score cannot be used.
     """
     scores, rows = read_human(human), []
-    dense = [read_outcomes(plan, dense_only=True) for plan in plans]
     trained = _trained(dense)
-    for plan, outcomes in zip(plans, dense, strict=True):
+    for plan, outcomes, beside in zip(plans, dense, compared, strict=True):
         table, experiment = points(plan, outcomes), plan["experiment"]
         places = {
             label: {"axis": axis, "axis_rank": rank if experiment["ordered"] else None}
@@ -100,9 +112,7 @@ def score_difficulty(plans: list[dict[str, Any]], human: Path, difficulties: Dif
         for panel, series in itertools.product(experiment["panels"], experiment["series"]):
             found = references(experiment, table, panel["label"], series["label"])
             for _, row in found[found["control"] == 0].iterrows():
-                same = (found[[*Series._fields]] == row[[*Series._fields]]).all(axis=1)
-                twins = [m for m, about in plan["models"].items() if about["untrained_twin_of"] == row["model"]]
-                control = found[same & found["model"].isin(twins)]
+                control = beside[(beside[OF_TWIN] == row[OF_TWIN]).all(axis=1)]
                 named = {"panel": panel["label"], "series": series["label"], **places[series["label"]]}
                 named |= _scores(row, control, plan["tasks"][row["task"]], scores, human)
                 named |= _length(row, outcomes, trained) | _item_response(row, difficulties)
@@ -151,11 +161,10 @@ def _scores(
 ) -> dict[str, Any]:
     better = METRICS[dense["metric"]].higher_is_better
     human = _human(task, dense["metric"], scores, file)
-    twin = Estimate(*control.iloc[0][["value", "ci_low", "ci_high"]]) if len(control) else UNDEFINED
-    informative = "no control"
+    twin, informative = UNDEFINED, "no control"
     if len(control):
-        apart = dense["ci_low"] > twin.high if better else dense["ci_high"] < twin.low
-        informative = "yes" if apart else "no"
+        twin = Estimate(*control.iloc[0][["twin_value", "twin_ci_low", "twin_ci_high"]])
+        informative = "yes" if control["matters"].all() else "no"
     true = task["variants"][dense["variant"]].get("true_difficulty")
     return {
         **{key: dense[key] for key in ("experiment", "model", "task", "variant", "fraction", "metric", "chance")},

@@ -35,6 +35,7 @@ TITLES = {
     "claims": ("The claims in numbers", ""),
     "claims_sets": ("The evidence in numbers", ""),
     "difficulty": ("Difficulty scores", "How hard each series is, by several scores; larger is harder."),
+    "pretraining": ("Where pre-training matters", "Every dense model beside its untrained twin."),
     "difficulty_agreement": ("Agreement of the scores", "Rank agreement (Kendall's tau) of every two scores."),
     "flip_by_difficulty": ("Lost answers and difficulty", "Does an example's own difficulty predict its loss?"),
     "flip_by_difficulty_thirds": ("Lost answers by thirds of difficulty", ""),
@@ -57,7 +58,7 @@ GENERAL_REDUNDANT = {"sparsity", "kind", "relative_drop"}
 REDUNDANT = {"experiment", *GENERAL_REDUNDANT}
 PROVENANCE = ("git_commit", "device", "versions", "threads", "seconds", "peak_memory_mb")
 # Beginnings of the names of general tables that have a place on the page; the others follow in their order.
-CLAIMS, DIFFICULTY = "claims", ("difficulty", "flip_by_difficulty")
+CLAIMS, DIFFICULTY = "claims", ("difficulty", "pretraining", "flip_by_difficulty")
 UNDEFINED = "\u2013"
 VERDICTS = {"supported": "yes", "not supported": "no", "undecided": "open"}
 

@@ -32,6 +32,7 @@ NAMES = [
     "interval",
     "between",
     "reference_model",
+    "twin",
     "first",
     "second",
     "third",
