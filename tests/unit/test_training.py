@@ -12,6 +12,7 @@ from junkdna.catalog import Task
 from junkdna.files import DataError
 from junkdna.tasks import Question
 
+PAD_RIGHT = training.pad_right
 TASK = tiny.task("classification")
 QUESTIONS = [Question(str(i), (f"w{i % 40} w{i * 7 % 40} w{i % 3}",), target=float(i % 2)) for i in range(24)]
 
@@ -145,6 +146,39 @@ def test_regression_learns_values(manifest: Path) -> None:
     model, _, _, done = tuned(manifest, "dense", task)
     assert (model.config.num_labels, model.config.problem_type) == (1, "regression")
     assert done.steps == 6 and done.curve[-1]["loss"] < done.curve[0]["loss"]
+
+
+def test_autocast_multiplies_in_bfloat16_and_keeps_float32_weights(manifest: Path, monkeypatch) -> None:
+    plain = tuned(manifest, "sparse")[0].state_dict()
+    seen = []
+    linear = torch.nn.functional.linear
+
+    def spy(*args):
+        seen.append(linear(*args).dtype)
+        return linear(*args)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", spy)
+    model, masks, _, _ = tuned(manifest, "sparse", decayed(autocast=True, weight_decay=0.0))
+    assert set(seen) == {torch.bfloat16}
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert not any(model.get_parameter(name)[~mask].any() for name, mask in masks.items())
+    differences = [float((w - plain[n]).abs().max()) for n, w in model.state_dict().items()]
+    assert 0 < max(differences) < 0.1
+
+
+def test_group_by_length_pads_less(manifest: Path, monkeypatch) -> None:
+    lengths = [(f"{'w1 ' * (1 + 5 * (i % 3))}",) for i in range(192)]
+    monkeypatch.setattr(
+        f"{__name__}.QUESTIONS", [Question(str(i), text, target=float(i % 2)) for i, text in enumerate(lengths)]
+    )
+    padded = []
+    monkeypatch.setattr(
+        training, "pad_right", lambda s, pad: padded.append(len(s) * max(map(len, s))) or PAD_RIGHT(s, pad)
+    )
+    tuned(manifest, "dense")
+    by_chance, padded[:] = sum(padded), []
+    tuned(manifest, "dense", decayed(group_by_length=True, weight_decay=0.0))
+    assert sum(padded) < 0.8 * by_chance
 
 
 def test_errors(manifest: Path, caplog) -> None:

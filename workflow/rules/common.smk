@@ -129,7 +129,7 @@ def sizes_of(source, kind, pattern):
 
 def sums_of(source):
     """The list of digests above a source, which tells a change of content from a touch."""
-    root = here("resources/organisms") if source.type == "builtin" else SETTINGS.mirror
+    root = here(f"resources/{source.family}") if source.type == "builtin" else SETTINGS.mirror
     sums = Path(root or "-", "SHA256SUMS")
     return str(sums) if source.type not in ("local", "corpus") and sums.exists() else []
 

@@ -83,10 +83,17 @@ class Local(Strict):
 
 
 class Builtin(Strict):
-    """Something that comes with the project: a folder of resources/organisms, or the data sets of their world."""
+    """Something that comes with the project: a model below resources/, or the data sets of the organisms' world."""
 
     type: Literal["builtin"]
-    path: str = Field(pattern="^(world|organisms/[a-z0-9-]+)$", description="`world` or `organisms/NAME`.")
+    path: str = Field(
+        pattern="^(world|(organisms|small)/[a-z0-9-]+)$", description="`world`, `organisms/NAME` or `small/NAME`."
+    )
+
+    @property
+    def family(self) -> str:
+        """Folder of resources/ with its list of digests."""
+        return "organisms" if self.path == "world" else self.path.split("/")[0]
 
 
 class Corpus(Strict):
@@ -177,12 +184,18 @@ class Training(Strict):
     )
     dropout: float | None = Field(None, ge=0, lt=1, description="Of hidden states, instead of the model's own.")
     max_length: int = Field(gt=0, description="Tokens; longer inputs are cut.")
+    autocast: bool = Field(
+        False, description="Matrix products in bfloat16, weights and updates in float32: faster with AMX or on a GPU."
+    )
+    group_by_length: bool = Field(False, description="Batches of similar length, for less padding; with `batch_size`.")
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Training:
         for one, other in (("epochs", "steps"), ("batch_size", "batch_tokens")):
             if (getattr(self, one) is None) == (getattr(self, other) is None):
                 raise ValueError(f"give either `{one}` or `{other}`")
+        if self.group_by_length and self.batch_tokens:
+            raise ValueError("`batch_tokens` groups by length already: give `group_by_length` with `batch_size` only")
         return self
 
 
@@ -323,8 +336,8 @@ class Task(Strict):
             raise ValueError(f"training.label_smoothing: kind {self.kind} has no classes to spread probability over")
         if self.has_head and any(variant.shots for variant in self.variants.values()):
             raise ValueError("a head takes no demonstrations (`shots` of a variant)")
-        if self.scoring == "head" and self.training and self.training.batch_tokens:
-            raise ValueError("scoring head takes `training.batch_size`, not batch_tokens")
+        if self.scoring == "head" and self.training and (self.training.batch_tokens or self.training.group_by_length):
+            raise ValueError("scoring head takes `training.batch_size`, not batch_tokens or group_by_length")
         if self.blank and (self.scoring != "head" or self.option):
             raise ValueError("`blank` goes with scoring head and without `option`: the options fill the prompt")
         return self

@@ -246,7 +246,8 @@ def read_catalog(
 
 def _dangling(catalog: Catalog) -> Iterable[tuple[str, str, str]]:
     """Section, entry and problem wherever an entry names something that does not exist."""
-    organisms = [f"organisms/{file.parent.name}" for file in (PROJECT / "resources/organisms").glob("*/config.json")]
+    root = PROJECT / "resources"
+    shipped = [str(file.parent.relative_to(root)) for file in root.glob("*/*/config.json")]
     for name, task in catalog.tasks.items():
         if task.dataset not in catalog.datasets:
             yield "tasks", name, f"dataset: {_known('dataset', task.dataset, catalog.datasets)}"
@@ -259,8 +260,8 @@ def _dangling(catalog: Catalog) -> Iterable[tuple[str, str, str]]:
         if model.calibration and model.calibration.dataset not in catalog.datasets:
             problem = _known("dataset", model.calibration.dataset, catalog.datasets)
             yield "models", name, f"calibration.dataset: {problem}"
-        if isinstance(model.source, Builtin) and model.source.path not in organisms:
-            yield "models", name, f"source.path: {_known('builtin', model.source.path, organisms)}"
+        if isinstance(model.source, Builtin) and model.source.path not in shipped:
+            yield "models", name, f"source.path: {_known('builtin', model.source.path, shipped)}"
     for name, method in catalog.methods.items():
         yield from (("methods", name, line) for line in _method_problems(name, method))
 

@@ -175,7 +175,7 @@ def _expected(source: DataSource | None, folder: Path, mirror: Path | None) -> d
     """Digests that the files must have: the catalog's, and those of a SHA256SUMS above the folder."""
     expected = dict(getattr(source, "sha256", {}))
     if isinstance(source, Builtin):
-        root = PROJECT / "resources" / "organisms"
+        root = PROJECT / "resources" / source.family
     else:
         root = mirror if isinstance(source, Hub) else None
     sums = root / "SHA256SUMS" if root else None
