@@ -170,7 +170,8 @@ def test_masks_depend_on_seed_and_number_alone() -> None:
 
 
 def test_a_decoder_learns_the_next_token() -> None:
-    example = Sequences(np.array([[1, 7, 8, 9]], dtype=np.uint16), None, 10, 0)[0]
+    _, part = read_part(RECIPE, "decoder")
+    example = Sequences(np.array([[1, 7, 8, 9]], dtype=np.uint16), part, 10, 0)[0]
     assert example["input_ids"].tolist() == [1, 7, 8, 9] and example["labels"].tolist() == [7, 8, 9, IGNORED]
 
 
@@ -180,7 +181,8 @@ def test_the_loss_is_that_of_transformers(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).integers(5, 400, (8, 32)).astype(np.uint16)
     for part in recipe.models.values():
         model = pretraining.build_model(recipe, part)
-        data = Sequences(rows, part.masked, 400, 0)
+        part = part.model_copy(update={"causal": 0.0})
+        data = Sequences(rows, part, 400, 0)
         batch = {key: torch.stack([data[i][key] for i in range(8)]) for key in ("input_ids", "labels")}
         trainer = pretraining.TextTrainer(model, pretraining.arguments(part, 0, tmp_path, False))
         labels = batch["labels"]
@@ -188,6 +190,37 @@ def test_the_loss_is_that_of_transformers(tmp_path: Path) -> None:
             labels = torch.cat([batch["input_ids"][:, :1], labels[:, :-1]], 1)
         expected = model(input_ids=batch["input_ids"], labels=labels).loss
         assert trainer.compute_loss(model, batch).item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_the_first_steps_of_an_encoder_are_causal(tmp_path: Path) -> None:
+    recipe, part = read_part(tiny_recipe(tmp_path), "encoder")
+    part = part.model_copy(update={"causal": 0.1})
+    rows = np.random.default_rng(0).integers(5, 400, (part.training.steps * part.training.rows, 32)).astype(np.uint16)
+    data, first = Sequences(rows, part, 400, 0), part.causal_steps * part.training.rows
+    assert part.causal_steps == 4 and MASK not in data[first - 1]["input_ids"] and MASK in data[first]["input_ids"]
+    assert data[first - 1]["labels"].tolist() == [*rows[first - 1, 1:], IGNORED]
+    model = pretraining.build_model(recipe, part).eval()
+    trainer = pretraining.TextTrainer(model, pretraining.arguments(part, 0, tmp_path, False))
+    trainer.causal_steps = part.causal_steps
+    one, other = torch.from_numpy(rows[:2].astype(np.int64)), torch.from_numpy(rows[:2].astype(np.int64))
+    other[:, 20] = 399  # a token that only those behind it may see
+    labels = torch.where(torch.arange(32) < 19, one, IGNORED)
+    for step, same in ((3, True), (4, False)):
+        trainer.state.global_step = step
+        losses = [trainer.compute_loss(model, {"input_ids": ids, "labels": labels}).item() for ids in (one, other)]
+        assert (losses[0] == losses[1]) is same
+    with pytest.raises(ValidationError, match="`causal` is an encoder's"):
+        type(part).model_validate(part.model_dump() | {"kind": "decoder", "masked": None})
+
+
+def test_positions_start_as_sinusoids_of_the_deviation_of_all_weights(tmp_path: Path) -> None:
+    recipe, part = read_part(tiny_recipe(tmp_path), "encoder")
+    model = pretraining.build_model(recipe, part)
+    rows = model.roberta.embeddings.position_embeddings.weight.detach()[2:]  # RoBERTa counts from 2
+    products = rows @ rows.T
+    for offset in (0, 1, 5):  # how alike two positions are depends on their distance alone
+        assert products.diagonal(offset).std() < 1e-5
+    assert rows.square().mean().sqrt() == pytest.approx(model.config.initializer_range, rel=1e-4)
 
 
 @pytest.mark.parametrize(("kind", "auto"), [("encoder", AutoModelForMaskedLM), ("decoder", AutoModelForCausalLM)])

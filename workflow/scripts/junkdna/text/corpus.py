@@ -88,17 +88,18 @@ def mask(row: np.ndarray, share: float, vocabulary: int, seed: int, number: int)
 
 
 class Sequences(torch.utils.data.Dataset):
-    """Packed sequences with their labels: the masked tokens of an encoder, the next tokens of a decoder."""
+    """Packed sequences with their labels: the next tokens in the causal steps of a training, then the masked ones."""
 
-    def __init__(self, rows: np.ndarray, share: float | None, vocabulary: int, seed: int) -> None:
-        self.rows, self.share, self.vocabulary, self.seed = rows, share, vocabulary, seed
+    def __init__(self, rows: np.ndarray, part: TextModel, vocabulary: int, seed: int) -> None:
+        self.rows, self.share, self.vocabulary, self.seed = rows, part.masked, vocabulary, seed
+        self.causal = part.causal_steps * part.training.rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
         row = self.rows[number].astype(np.int64)
-        if self.share is None:
+        if number < self.causal:
             inputs, labels = row, np.append(row[1:], IGNORED)
         else:
             inputs, labels = mask(row, self.share, self.vocabulary, self.seed, number)

@@ -46,13 +46,23 @@ class TextModel(Strict):
     kind: Literal["encoder", "decoder"]
     architecture: dict[str, int | float | bool]
     masked: float | None = Field(None, gt=0, lt=1, description="Encoder: share of the tokens to predict.")
+    causal: float = Field(
+        0.0, ge=0, lt=1, description="Encoder: share of the steps, the first ones, that predict the next token."
+    )
     training: TextTraining
 
     @model_validator(mode="after")
     def _masked(self) -> TextModel:
         if (self.masked is None) != (self.kind == "decoder"):
             raise ValueError("an encoder needs `masked`, a decoder takes none")
+        if self.causal and self.kind == "decoder":
+            raise ValueError("`causal` is an encoder's: a decoder predicts the next token in all steps")
         return self
+
+    @property
+    def causal_steps(self) -> int:
+        """Steps that predict the next token, the first ones."""
+        return self.training.steps if self.kind == "decoder" else round(self.causal * self.training.steps)
 
     @property
     def longest(self) -> int:
