@@ -13,6 +13,7 @@ from junkdna import drops
 from junkdna.claims import Claims
 from junkdna.drops import CORRECTED, RELATIVE, Drop
 from junkdna.outcomes import Point
+from junkdna.telling import Telling
 from junkdna.verdicts import arrange_all, find, judge
 
 DRAWS = 200
@@ -106,8 +107,8 @@ def judged(claims: Claims, design: Design, studies: int, seed: int = 0) -> pd.Da
     """The verdict of the only claim in each of many simulated studies."""
     generator = np.random.default_rng(seed)
     numbers = range(design.experiments)
-    telling = {("small", f"task{n}", f"v{s}", "1.00"): 0.1 for n in numbers for s in range(design.series)}
-    arranged = arrange_all(claims, [layout(design, n) for n in numbers], telling)
+    errors = {("small", f"task{n}", f"v{s}", "1.00"): 0.1 for n in numbers for s in range(design.series)}
+    arranged = arrange_all(claims, [layout(design, n) for n in numbers], Telling(errors, {}, []))
     found = [
         judge(claims, find(claims, arranged, [drops_of(generator, design, n) for n in numbers])) for _ in range(studies)
     ]

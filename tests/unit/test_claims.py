@@ -22,15 +22,16 @@ from test_difficulty import scored
 import aggregate
 import judge
 import power
-from junkdna import drops
-from junkdna.claims import Claims, read_claims
+from junkdna import drops, telling
+from junkdna.claims import Claims, Rules, read_claims
 from junkdna.config import ConfigError
 from junkdna.drops import CORRECTED, RELATIVE, Drop
 from junkdna.effects import Effect, detectable, effect, mean_of, pooled
-from junkdna.evidence import Evidence, arrange, gather, informative
+from junkdna.evidence import Evidence, arrange, gather
 from junkdna.files import DataError, write_json
 from junkdna.outcomes import Point
 from junkdna.power import lines, needed, with_seeds
+from junkdna.telling import Telling
 from junkdna.tidy import read_csv
 from junkdna.trends import holm
 from junkdna.verdicts import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Finding, verdict
@@ -233,7 +234,8 @@ def run(root: Path, plan: dict[str, Any], right: Callable[..., float] = probabil
     (root / "difficulty").mkdir()
     scored(root / "difficulty", plan)
     given = {"claims": FILE, "plans": root / "plan.json", "tables": root / "table", "drops": root / "drops"}
-    given |= {"difficulty": root / "difficulty/table", "table": root / "claims.csv"}
+    given |= {f: root / f"difficulty/{name}" for f, name in (("difficulty", "table"), ("pretraining", "pretraining"))}
+    given |= {"table": root / "claims.csv"}
     given |= {"sets": root / "sets.csv", "markdown": root / "claims.md"}
     judge.main([part for name, path in given.items() for part in (f"--{name}", str(path))])
     return read_csv(root / "claims.csv").set_index("claim")
@@ -282,20 +284,55 @@ def test_what_says_nothing_is_left_out_and_named(tmp_path: Path) -> None:
     def guessing(cell: dict[str, Any], variant: str) -> float:
         return 0.125 if variant == "eight" and cell["method"] == "dense" else probability(cell, variant)
 
-    for right, reason in ((flat, "no level at which 5 % to 95 % are lost"), (guessing, "than its untrained twin, or")):
+    for right, reason in (
+        (flat, "no level at which 5 % to 95 % are lost"),
+        (guessing, "options/eight: pre-training does not"),
+    ):
         root = tmp_path / right.__name__
         root.mkdir()
         found = run(root, options_plan(root, ("0.30",)), right)
         assert reason in found.loc["C1", "left_out"] and found.loc["C1", "n_sets"] == 0
 
 
-def test_informative_needs_chance_and_twin_beaten_wherever_it_was_run() -> None:
+def test_a_series_tells_if_better_than_chance_and_than_the_twin_wherever_it_was_run() -> None:
     row = {"model": "m", "task": "t", "variant": "v", "fraction": "1.00", "dense_error": 0.1, "chance": 0.5}
-    row |= {"dense_ci_low": 0.6, "dense_ci_high": 0.9, "informative": "no control"}
-    rows = [row, row | {"task": "u", "dense_ci_low": 0.4}, row | {"task": "w"}]
-    rows += [row | {"task": "w", "informative": "no", "fraction": "0.10"}, row | {"task": "p", "dense_error": np.nan}]
-    rows += [row | {"task": "q", "dense_error": np.nan, "chance": 1.0}]
-    assert {key[1] for key in informative(pd.DataFrame(rows))} == {"t", "q"}
+    row |= {"dense_metric": 0.7, "dense_ci_low": 0.6, "dense_ci_high": 0.9, "metric": "accuracy"}
+    rows = [row, row | {"task": "u", "dense_ci_low": 0.4}, row | {"task": "w"}, row | {"task": "w", "fraction": "0.10"}]
+    rows += [row | {"task": "p", "dense_error": np.nan}, row | {"task": "q", "dense_error": np.nan, "chance": 1.0}]
+    rows += [row | {"task": "r", "dense_error": np.nan, "chance": np.nan}]
+    twin = {"model": "m", "variant": "v", "fraction": "1.00", "metric": "accuracy", "value": 0.7, "twin_value": 0.6}
+    twin |= {"difference": 0.1, "difference_ci_low": -0.1, "difference_ci_high": 0.3}
+    beside = pd.DataFrame([twin | {"task": "t", "matters": 1}, twin | {"task": "w", "matters": 0}])
+    found = telling.find(Rules(), pd.DataFrame(rows), beside)
+    assert {key[1] for key in found.errors} == {"t", "q"} and found.untested == [f"m on {task}" for task in "upqr"]
+    reasons = {key[1]: reason for key, reason in found.reasons.items()}
+    assert reasons["u"] == "the dense model is not better than chance (accuracy 0.700 [0.400, 0.900], chance 0.5)"
+    values = "accuracy 0.700, untrained 0.600, difference 0.100 [-0.100, 0.300]"
+    assert reasons["w"] == f"pre-training does not matter ({values})" and "no chance level" in reasons["r"]
+    free = telling.find(Rules(needs_pretraining=False), pd.DataFrame(rows), beside)
+    assert {key[1:] for key in free.errors} - {key[1:] for key in found.errors} == {
+        ("w", "v", "1.00"),
+        ("w", "v", "0.10"),
+    }
+
+
+def test_series_that_say_nothing_are_named_though_the_others_count() -> None:
+    rows = [{"method": "magnitude", "level": "0.50", "task": "t", "variant": v} for v in "abc"]
+    experiment = {
+        **{"id": "E5", "name": "e", "title": "T", "ordered": True, "series_title": "D"},
+        "panels": [{"label": "P", "where": {}}],
+        "series": [{"label": v, "where": {"variant": v}} for v in "abc"],
+    }
+    told = Telling({("m", "t", v, "1.00"): 0.2 for v in "ac"}, {("m", "t", "b", "1.00"): "it rained"}, [])
+    sets, left_out = arrange(CLAIMS.claims["C1"], [({"experiment": experiment}, table(rows))], told)
+    assert [len(points) for points in sets[0].levels.values()] == [2] and left_out[0] == "E5 T: t/b: it rained"
+
+
+def test_without_the_twin_the_text_says_that_the_rule_does_not_apply(tmp_path: Path) -> None:
+    plan = trained(options_plan(tmp_path, LEVELS))
+    plan["cells"] = [cell for cell in plan["cells"] if not cell["control"]]
+    assert run(tmp_path, plan).loc["C1", "n_sets"] == 1
+    assert "so that this rule does not apply: small on options." in (tmp_path / "claims.md").read_text()
 
 
 def table(rows: list[dict[str, str]]) -> pd.DataFrame:
@@ -321,7 +358,7 @@ def test_panels_of_the_same_tasks_are_one_set_and_controls_do_not_count() -> Non
         "panels": [{"label": m, "where": {"method": m}} for m in methods],
         "series": [{"label": v, "where": {"variant": v}} for v in variants],
     }
-    telling = {("m", "t", v, "1.00"): 0.2 for v in variants}
+    told = Telling({("m", "t", v, "1.00"): 0.2 for v in variants}, {}, [])
     drop = {("magnitude", "0.50"): (0.1, 0.5), ("layerwise", "0.70"): (0.3, 0.4), ("random", "0.50"): (0.9, 0.0)}
     values = {
         Point("m", row["method"], row["level"], "none", "t", row["variant"], "1.00"): drop.get(
@@ -330,18 +367,18 @@ def test_panels_of_the_same_tasks_are_one_set_and_controls_do_not_count() -> Non
         for row in rows
     }
     studies = [({"experiment": experiment}, table(rows))]
-    sets, left_out = arrange(CLAIMS.claims["C1"], studies, telling)
+    sets, left_out = arrange(CLAIMS.claims["C1"], studies, told)
     found, silent = gather(CLAIMS.claims["C1"], CLAIMS.rules, sets, [constant(values)])
     assert [one.name for one in found] == ["E3 T"] and found[0].levels == ["0.50", "0.70"] and not silent
     # Rises of 0.4 and 0.1 at mean drops of 0.30 and 0.35: their means' ratio, at 0.30.
     assert found[0].effect.value == pytest.approx(0.30 * 0.25 / 0.325)
     claim = CLAIMS.claims["C5"].model_copy(update={"experiments": ["E3"]})
-    ways, _ = gather(claim, CLAIMS.rules, arrange(claim, studies, telling)[0], [constant(values)])
+    ways, _ = gather(claim, CLAIMS.rules, arrange(claim, studies, told)[0], [constant(values)])
     assert [one.name for one in ways] == ["m, magnitude", "m, layerwise"]
     assert [one.effect.value for one in ways] == pytest.approx([0.4, 0.30 * 0.1 / 0.35])
     assert "E1: not in this configuration" in left_out
-    none, why = arrange(CLAIMS.claims["C1"], studies, {})
-    assert none == [] and "E3 T, magnitude: the dense model is not better" in why[0]
+    none, why = arrange(CLAIMS.claims["C1"], studies, Telling({}, dict.fromkeys(told.errors, "it rained"), []))
+    assert none == [] and why[0] == "E3 T, magnitude: t/a, t/b: it rained, which leaves nothing to compare"
 
 
 def test_drop_claims_compare_transfers() -> None:
@@ -358,15 +395,15 @@ def test_drop_claims_compare_transfers() -> None:
     values = {
         Point("m", "magnitude", "0.50", transfer, "t", "v", "1.00"): value for transfer, value in transfers.items()
     }
-    telling = {("m", "t", "v", "1.00"): 0.3}
+    told = Telling({("m", "t", "v", "1.00"): 0.3}, {}, [])
     for key, expected in (("C2", 0.4), ("C4", 0.3)):
-        sets, _ = arrange(CLAIMS.claims[key], [({"experiment": experiment}, table(rows))], telling)
+        sets, _ = arrange(CLAIMS.claims[key], [({"experiment": experiment}, table(rows))], told)
         found, _ = gather(CLAIMS.claims[key], CLAIMS.rules, sets, [constant(values)])
         assert found[0].effect.value == pytest.approx(expected) and math.isnan(found[0].tau)
         assert found[0].dense_error == 0.3
     part = table([row for row in rows if row["transfer"] != "dense_frozen"])
     experiment["series"] = experiment["series"][:2]
-    _, why = arrange(CLAIMS.claims["C4"], [({"experiment": experiment}, part)], telling)
+    _, why = arrange(CLAIMS.claims["C4"], [({"experiment": experiment}, part)], told)
     assert why == ["E9 T: no series with transfer dense_frozen"]
 
 

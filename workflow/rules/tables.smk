@@ -140,6 +140,7 @@ rule claims:
         tables=expand("<results>/tables/{name}.csv", name=EXPERIMENTS),
         drops=expand("<results>/tables/{name}_drops.parquet", name=EXPERIMENTS),
         difficulty="<results>/tables/difficulty.csv",
+        pretraining="<results>/tables/pretraining.csv",
     output:
         table="<results>/tables/claims.csv",
         sets="<results>/tables/claims_sets.csv",
@@ -161,6 +162,7 @@ rule claims:
             --tables {input.tables:q} \
             --drops {input.drops:q} \
             --difficulty {input.difficulty:q} \
+            --pretraining {input.pretraining:q} \
             --table {output.table:q} \
             --sets {output.sets:q} \
             --markdown {output.markdown:q} \

@@ -6,9 +6,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from junkdna import claims_text, drops, verdicts
+from junkdna import claims_text, drops, telling, verdicts
 from junkdna.claims import read_claims
-from junkdna.evidence import informative
 from junkdna.files import atomic_path
 from junkdna.logs import run
 from junkdna.tidy import read_csv, read_plan, write_csv
@@ -23,6 +22,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tables", type=Path, nargs="+", required=True, help="tables of points, in the order of plans")
     parser.add_argument("--drops", type=Path, nargs="+", required=True, help="their drops, in the same order")
     parser.add_argument("--difficulty", type=Path, required=True)
+    parser.add_argument("--pretraining", type=Path, required=True, help="dense models beside their untrained twins")
     parser.add_argument("--table", type=Path, required=True, help="table of verdicts to write")
     parser.add_argument("--sets", type=Path, required=True, help="table of the evidence to write")
     parser.add_argument("--markdown", type=Path, required=True, help="text to write")
@@ -33,12 +33,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     claims = read_claims(args.claims)
     studies = [(read_plan(plan), read_csv(table)) for plan, table in zip(args.plans, args.tables, strict=True)]
-    arranged = verdicts.arrange_all(claims, studies, informative(read_csv(args.difficulty)))
+    told = telling.find(claims.rules, read_csv(args.difficulty), read_csv(args.pretraining))
+    arranged = verdicts.arrange_all(claims, studies, told)
     findings = verdicts.find(claims, arranged, [drops.read(path) for path in args.drops])
     judged = verdicts.judge(claims, findings)
     write_csv(args.sets, verdicts.sets(findings))
     with atomic_path(args.markdown) as aside:
-        aside.write_text(claims_text.render(claims, findings, judged), encoding="utf-8")
+        aside.write_text(claims_text.render(claims, findings, judged, told.untested), encoding="utf-8")
     write_csv(args.table, judged)
     for row in judged.itertuples():
         logger.info("%s: %s", row.claim, row.verdict)

@@ -30,6 +30,9 @@ class Rules(Strict):
         max_length=2,
         description="Levels whose mean drop lies outside this range say nothing and are left out.",
     )
+    needs_pretraining: bool = Field(
+        True, description="A task counts only if pre-training matters wherever its untrained twin was run on it."
+    )
 
 
 class Claim(Strict):

@@ -20,9 +20,17 @@ HEAD = """# The claims
 A drop is what compression takes of the score that the uncompressed model has above chance: 0 is nothing, 100 points are
 all of it. Effects are in points of drop, with 95 % intervals that hold for other seeds, other examples, and other sets
 of tasks (or ways of pruning) like these. Each curve is taken at the level nearest to where its panel has lost {at:g} %
-on average. p-values are two-sided and corrected for the number of claims (Holm). A task counts only where the
-uncompressed model is better than chance and than its untrained twin: else it cannot show what pre-trained weights do.
+on average. p-values are two-sided and corrected for the number of claims (Holm).
+{counts}"""
+COUNTED = """
+A task counts only where the uncompressed model is better than chance, and where pre-training matters wherever the
+untrained twin was run on it (`pretraining.csv`): else it cannot show what pre-trained weights do.
 """
+ANY_COUNTED = """
+A task counts only where the uncompressed model is better than chance; whether pre-training matters for it is not asked
+(`needs_pretraining`).
+"""
+UNTESTED = "Without a run of the twin, so that this rule does not apply: {names}.\n"
 SECTION = """
 ## {key}: {statement}
 
@@ -51,16 +59,22 @@ MODELS = {
 }
 
 
-def render(claims: Claims, findings: dict[str, Finding], judged: pd.DataFrame) -> str:
-    """The text of claims.md: an overview, then each claim with its evidence, rule and what was left out."""
+def render(claims: Claims, findings: dict[str, Finding], judged: pd.DataFrame, untested: list[str]) -> str:
+    """The text of claims.md: an overview, then each claim with its evidence, rule and what was left out.
+
+    Args:
+        untested: models and tasks whose untrained twin was not run.
+    """
     at = 100 * claims.rules.at_drop
+    counts = COUNTED if claims.rules.needs_pretraining else ANY_COUNTED
+    counts += UNTESTED.format(names=", ".join(untested)) if untested else ""
     lines = [
         f"| {row.claim}: {row.statement} | {row.verdict} | {_points(row.effect, row.ci_low, row.ci_high)} "
         f"| {_p(row.p_corrected)} |"
         for row in judged.itertuples()
     ]
     sections = [_section(claims, findings[row.claim], row) for row in judged.itertuples()]
-    return HEAD.format(lines="\n".join(lines), at=at) + "".join(sections)
+    return HEAD.format(lines="\n".join(lines), at=at, counts=counts) + "".join(sections)
 
 
 def _section(claims: Claims, found: Finding, row: Any) -> str:

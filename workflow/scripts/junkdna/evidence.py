@@ -22,9 +22,9 @@ from junkdna.curves import CURVE, curves, difficulty_axes, level_rank
 from junkdna.drops import Drop, alike
 from junkdna.effects import Effect, effect, mean_of
 from junkdna.outcomes import Point
+from junkdna.telling import Telling, keys, silent
 from junkdna.trends import rise_weights, tau_b
 
-TASK = ["model", "task", "variant", "fraction"]
 FIELDS = list(Point.__dataclass_fields__)
 
 
@@ -79,31 +79,14 @@ class Evidence:
     n_examples: int
 
 
-def informative(difficulty: pd.DataFrame) -> dict[tuple[str, ...], float]:
-    """Model, task, variant and fraction of all series that can lose what pre-training gave, to the dense model's error.
-
-    The dense model has to be better than chance, its 95 % interval above it, and than its untrained twin, wherever in
-    the configuration the twin was run on that task; a task without a twin's run counts.
-    """
-    # Only a metric where higher is better has a dense error.
-    clear = np.where(
-        difficulty["dense_error"].notna(),
-        difficulty["dense_ci_low"] > difficulty["chance"],
-        difficulty["dense_ci_high"] < difficulty["chance"],
-    )
-    same = difficulty.groupby(TASK[:3])["informative"].transform(lambda found: (found == "no").any())
-    kept = difficulty[clear & ~same]
-    return dict(zip(kept[TASK].itertuples(index=False, name=None), kept["dense_error"], strict=True))
-
-
 def arrange(
-    claim: Claim, studies: list[tuple[dict[str, Any], pd.DataFrame]], telling: dict[tuple[str, ...], float]
+    claim: Claim, studies: list[tuple[dict[str, Any], pd.DataFrame]], telling: Telling
 ) -> tuple[list[CurveSet], list[str]]:
     """The curve sets that decide a claim, and what was left out and why, in the order of the experiments.
 
     Args:
         studies: plan and table of points of each experiment.
-        telling: :func:`informative`.
+        telling: what :func:`junkdna.telling.find` found.
     """
     sets: list[CurveSet] = []
     left_out: list[str] = []
@@ -144,7 +127,7 @@ def gather(
 
 
 def _curve_sets(
-    claim: Claim, number: int, experiment: dict[str, Any], table: pd.DataFrame, telling: dict[tuple[str, ...], float]
+    claim: Claim, number: int, experiment: dict[str, Any], table: pd.DataFrame, telling: Telling
 ) -> tuple[list[CurveSet], list[str]]:
     title = f"{experiment['id']} {experiment['title']}"
     if claim.statistic == "rise" and not experiment["ordered"]:
@@ -155,30 +138,31 @@ def _curve_sets(
     wanted = {transfer for where in (claim.of, claim.minus) for transfer in where.values()}
     if missing := wanted - set(found["transfer"]):
         return [], [f"{title}: no series with transfer {', '.join(sorted(missing))}"]
-    kept = found[[key in telling for key in found[TASK].itertuples(index=False, name=None)]]
+    kept = found[[key in telling.errors for key in keys(found)]]
     pinned = {key for series in experiment["series"] for key in series["where"]}
-    keys = [key for key in CURVE if key not in pinned]
+    free = [key for key in CURVE if key not in pinned]
     sets, left_out = [], []
     for (panel, name, model), group in found.groupby(["panel", "axis", "model"], sort=False):
         told = [panel] * (found["panel"].nunique() > 1) + [name] * (found["axis"].nunique() > 1)
         where = ", ".join([title, *told, *([model] if _several_models(found) else [])])
         rest = kept[(kept["panel"] == panel) & (kept["axis"] == name) & (kept["model"] == model)]
-        if rest["series"].nunique() < 2:
-            left_out.append(f"{where}: the dense model is not better than its untrained twin, or than chance")
+        few = rest["series"].nunique() < 2
+        left_out += silent(where, group, telling, few)
+        if few:
             continue
         unit = _unit(title, found, rest, group)
-        error = float(np.mean([telling[key] for key in rest[TASK].itertuples(index=False, name=None)]))
-        sets += [_curve_set(claim, unit, where, number, one, error) for _, one in rest.groupby(keys, sort=False)]
+        error = float(np.mean([telling.errors[key] for key in keys(rest)]))
+        sets += [_curve_set(claim, unit, where, number, one, error) for _, one in rest.groupby(free, sort=False)]
     return sets, left_out
 
 
 def _unit(title: str, found: pd.DataFrame, rest: pd.DataFrame, group: pd.DataFrame) -> str:
     """Name of the set of tasks: panels with the same dense references have one."""
-    tasks = set(rest[TASK].itertuples(index=False, name=None))
+    tasks = set(keys(rest))
     same = [
         panel
         for panel, part in found[found["axis"] == group["axis"].iloc[0]].groupby("panel", sort=False)
-        if tasks & set(part[TASK].itertuples(index=False, name=None))
+        if tasks & set(keys(part))
     ]
     parts = [] if len(same) == found["panel"].nunique() else [", ".join(same)]
     parts += [group["axis"].iloc[0]] if found["axis"].nunique() > 1 else []

@@ -24,6 +24,7 @@ from junkdna.drops import CORRECTED, RELATIVE, Drop
 from junkdna.effects import UNDEFINED, Effect, detectable, pooled
 from junkdna.evidence import CurveSet, Evidence, arrange, gather
 from junkdna.outcomes import Point
+from junkdna.telling import Telling
 from junkdna.trends import holm
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
@@ -87,7 +88,7 @@ class Finding:
 
 
 def arrange_all(
-    claims: Claims, studies: list[tuple[dict[str, Any], pd.DataFrame]], telling: dict[tuple[str, ...], float]
+    claims: Claims, studies: list[tuple[dict[str, Any], pd.DataFrame]], telling: Telling
 ) -> dict[str, tuple[list[CurveSet], list[str]]]:
     """Claim to :func:`junkdna.evidence.arrange`."""
     return {key: arrange(claim, studies, telling) for key, claim in claims.claims.items()}
