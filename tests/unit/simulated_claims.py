@@ -110,6 +110,7 @@ def judged(claims: Claims, design: Design, studies: int, seed: int = 0) -> pd.Da
     errors = {("small", f"task{n}", f"v{s}", "1.00"): 0.1 for n in numbers for s in range(design.series)}
     arranged = arrange_all(claims, [layout(design, n) for n in numbers], Telling(errors, {}, []))
     found = [
-        judge(claims, find(claims, arranged, [drops_of(generator, design, n) for n in numbers])) for _ in range(studies)
+        judge(claims, find(claims, arranged, [drops_of(generator, design, n) for n in numbers]), "simulated")
+        for _ in range(studies)
     ]
     return pd.concat(found, ignore_index=True)

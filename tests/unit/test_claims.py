@@ -235,7 +235,7 @@ def run(root: Path, plan: dict[str, Any], right: Callable[..., float] = probabil
     scored(root / "difficulty", plan)
     given = {"claims": FILE, "plans": root / "plan.json", "tables": root / "table", "drops": root / "drops"}
     given |= {f: root / f"difficulty/{name}" for f, name in (("difficulty", "table"), ("pretraining", "pretraining"))}
-    given |= {"table": root / "claims.csv"}
+    given |= {"table": root / "claims.csv", "scale": "organism"}
     given |= {"sets": root / "sets.csv", "markdown": root / "claims.md"}
     judge.main([part for name, path in given.items() for part in (f"--{name}", str(path))])
     return read_csv(root / "claims.csv").set_index("claim")

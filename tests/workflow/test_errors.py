@@ -21,6 +21,7 @@ def failure(project: Project, *arguments: str) -> str:
         ({"levels": {"few": ["1.20"]}}, ["micro.yaml", "levels.few.0", "1.20"]),
         ({"levels": {"few": ["9of8"]}}, ["micro.yaml", "levels.few.0", "9of8"]),
         ({"limits": {"lexicla": {"train": 3}}}, ["limits", "lexicla", "did you mean 'lexical'"]),
+        ({"other_scales": {"small": "none/claims.csv"}}, ["other_scales.small", "none/claims.csv", "cannot be read"]),
         ({"experiments": ["config/experiments/none.yaml"]}, ["config/experiments/none.yaml", "cannot be read"]),
     ],
 )

@@ -19,7 +19,7 @@ os.environ.update(JUNKDNA_CONFIG=json.dumps(config, default=str))
 
 from junkdna import code, grid, levels, warm
 from junkdna.checkpoint import Checkpoint, check_divisible, prunable
-from junkdna.claims import read_claims
+from junkdna.claims import kept_verdicts, read_claims
 from junkdna.config import (
     RESERVED,
     ConfigError,
@@ -40,6 +40,7 @@ try:
     EXPERIMENTS = read_experiments(SETTINGS, CATALOG)
     CLAIMS_FILE = locate(SETTINGS.claims)
     CLAIMS = read_claims(CLAIMS_FILE, CATALOG.methods)
+    OTHER_SCALES = [str(path) for path in kept_verdicts(SETTINGS, CLAIMS)]
 except DataError as error:
     raise WorkflowError(f"Configuration:\n{error}") from None
 

@@ -141,6 +141,7 @@ rule claims:
         drops=expand("<results>/tables/{name}_drops.parquet", name=EXPERIMENTS),
         difficulty="<results>/tables/difficulty.csv",
         pretraining="<results>/tables/pretraining.csv",
+        others=OTHER_SCALES,
     output:
         table="<results>/tables/claims.csv",
         sets="<results>/tables/claims_sets.csv",
@@ -153,6 +154,7 @@ rule claims:
         ENVIRONMENT
     params:
         script=script("judge.py"),
+        scale=SETTINGS.scale,
         code=code_of("judge.py"),
     shell:
         r"""
@@ -163,6 +165,8 @@ rule claims:
             --drops {input.drops:q} \
             --difficulty {input.difficulty:q} \
             --pretraining {input.pretraining:q} \
+            --scale {params.scale:q} \
+            --others {input.others:q} \
             --table {output.table:q} \
             --sets {output.sets:q} \
             --markdown {output.markdown:q} \

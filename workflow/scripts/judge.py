@@ -1,4 +1,4 @@
-"""Judge the claims: tables of verdicts and of the evidence behind them, and a text that explains both."""
+"""Judge the claims: tables of verdicts and their evidence, and a text that explains them beside other scales'."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--drops", type=Path, nargs="+", required=True, help="their drops, in the same order")
     parser.add_argument("--difficulty", type=Path, required=True)
     parser.add_argument("--pretraining", type=Path, required=True, help="dense models beside their untrained twins")
+    parser.add_argument("--scale", required=True, help="name of the scale that was run")
+    parser.add_argument("--others", type=Path, nargs="*", default=[], help="kept verdicts of other scales")
     parser.add_argument("--table", type=Path, required=True, help="table of verdicts to write")
     parser.add_argument("--sets", type=Path, required=True, help="table of the evidence to write")
     parser.add_argument("--markdown", type=Path, required=True, help="text to write")
@@ -36,10 +38,11 @@ def main(argv: list[str] | None = None) -> None:
     told = telling.find(claims.rules, read_csv(args.difficulty), read_csv(args.pretraining))
     arranged = verdicts.arrange_all(claims, studies, told)
     findings = verdicts.find(claims, arranged, [drops.read(path) for path in args.drops])
-    judged = verdicts.judge(claims, findings)
+    judged = verdicts.judge(claims, findings, args.scale)
     write_csv(args.sets, verdicts.sets(findings))
     with atomic_path(args.markdown) as aside:
-        aside.write_text(claims_text.render(claims, findings, judged, told.untested), encoding="utf-8")
+        others = [read_csv(path) for path in args.others]
+        aside.write_text(claims_text.render(claims, findings, judged, others, told.untested), encoding="utf-8")
     write_csv(args.table, judged)
     for row in judged.itertuples():
         logger.info("%s: %s", row.claim, row.verdict)

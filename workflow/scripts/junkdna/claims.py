@@ -5,6 +5,7 @@ Imported while Snakemake parses the Snakefile, so nothing heavy is imported here
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,11 +13,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from junkdna.catalog import TRANSFERS, Name, Strict
-from junkdna.config import ConfigError, read_yaml, validated
+from junkdna.config import ConfigError, Settings, locate, read_yaml, validated
 
 ClaimId = Annotated[str, Field(pattern=r"^C\d+$")]
 Share = Annotated[float, Field(gt=0, lt=1)]
 TransferIs = dict[Literal["transfer"], Literal[TRANSFERS]]
+# What is shown of another scale's verdicts, and what tells that they are comparable.
+KEPT = ("scale", "claim", "statement", "verdict", "effect", "ci_low", "ci_high", "p_corrected", "n_seeds")
+KEPT += ("smallest_effect",)
 
 
 class Rules(Strict):
@@ -77,6 +81,41 @@ class Claims(Strict):
     def decided_by(self, experiment: str) -> list[str]:
         """The claims that an experiment with this number bears on."""
         return [key for key, claim in self.claims.items() if experiment in claim.experiments]
+
+
+def kept_verdicts(settings: Settings, claims: Claims) -> list[Path]:
+    """The kept verdicts of the other scales, checked: they hold beside ours if they were judged by the same claims.
+
+    Raises:
+        ConfigError: one line per problem.
+    """
+    others = {s: path for s, path in settings.other_scales.items() if path is not None and s != settings.scale}
+    problems = [
+        f"other_scales.{scale}: {path}: {problem}; allowed: claims.csv of a run with `scale: {scale}`, or null"
+        for scale, path in others.items()
+        for problem in _kept_problems(scale, locate(path), claims)
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return [locate(path) for path in others.values()]
+
+
+def _kept_problems(scale: str, path: Path, claims: Claims) -> Iterable[str]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError) as error:
+        yield f"cannot be read ({getattr(error, 'strerror', error)})"
+        return
+    if not rows or (missing := [column for column in KEPT if column not in rows[0]]):
+        yield f"no table of verdicts (missing: {', '.join(missing if rows else KEPT)})"
+        return
+    for row in rows:
+        claim = claims.claims.get(row["claim"])
+        if row["scale"] != scale:
+            yield f"{row['claim']}: is of the scale {row['scale']!r}"
+        elif claim and (row["statement"], row["smallest_effect"]) != (claim.statement, f"{claim.smallest_effect:.6f}"):
+            yield f"{row['claim']}: judged by another statement or smallest effect than the claims have now"
 
 
 def read_claims(path: Path, methods: Iterable[str] | None = None) -> Claims:

@@ -9,13 +9,16 @@ import pandas as pd
 from junkdna.claims import Claim, Claims
 from junkdna.curves import level_label
 from junkdna.evidence import Evidence
+from junkdna.scales import side_by_side, together
 from junkdna.verdicts import NOT_SUPPORTED, SUPPORTED, Finding
 
 HEAD = """# The claims
 
-| claim | verdict | effect | corrected p |
-|---|---|---:|---:|
+| claim | scale | verdict | effect | corrected p | seeds |
+|---|---|---|---:|---:|---:|
 {lines}
+
+{together}
 
 A drop is what compression takes of the score that the uncompressed model has above chance: 0 is nothing, 100 points are
 all of it. Effects are in points of drop, with 95 % intervals that hold for other seeds, other examples, and other sets
@@ -59,22 +62,25 @@ MODELS = {
 }
 
 
-def render(claims: Claims, findings: dict[str, Finding], judged: pd.DataFrame, untested: list[str]) -> str:
+def render(
+    claims: Claims, findings: dict[str, Finding], judged: pd.DataFrame, others: list[pd.DataFrame], untested: list[str]
+) -> str:
     """The text of claims.md: an overview, then each claim with its evidence, rule and what was left out.
 
     Args:
+        others: verdicts of other scales.
         untested: models and tasks whose untrained twin was not run.
     """
-    at = 100 * claims.rules.at_drop
+    at, both = 100 * claims.rules.at_drop, side_by_side(judged, others)
     counts = COUNTED if claims.rules.needs_pretraining else ANY_COUNTED
     counts += UNTESTED.format(names=", ".join(untested)) if untested else ""
     lines = [
-        f"| {row.claim}: {row.statement} | {row.verdict} | {_points(row.effect, row.ci_low, row.ci_high)} "
-        f"| {_p(row.p_corrected)} |"
-        for row in judged.itertuples()
+        f"| {row.claim}: {row.statement} | {row.scale} | {row.verdict} "
+        f"| {_points(row.effect, row.ci_low, row.ci_high)} | {_p(row.p_corrected)} | {row.n_seeds or '-'} |"
+        for row in both.itertuples()
     ]
     sections = [_section(claims, findings[row.claim], row) for row in judged.itertuples()]
-    return HEAD.format(lines="\n".join(lines), at=at, counts=counts) + "".join(sections)
+    return HEAD.format(lines="\n".join(lines), together=together(both), at=at, counts=counts) + "".join(sections)
 
 
 def _section(claims: Claims, found: Finding, row: Any) -> str:

@@ -101,6 +101,11 @@ class Settings(Strict):
     claims: Path = Field(
         Path("config/claims.yaml"), description="The claims under test and the rules of their verdicts."
     )
+    scale: Name = Field("organism", description="Name of the scale of models and tasks that this configuration runs.")
+    other_scales: dict[Name, Path | None] = Field(
+        {},
+        description="Scale to the verdicts kept of it, for claims.md; null, and the entry of `scale`, are left out.",
+    )
     levels: dict[Name, list[LevelText]] = Field({}, description="Named lists of levels that experiments refer to.")
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="Fine-tuning seeds where an experiment names none.")
     calibration_seeds: list[Seed] = Field(

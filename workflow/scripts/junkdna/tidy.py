@@ -39,7 +39,8 @@ NAMES = [
     "learnt_from",
     "informative",
     "source",
-    *("claim", "statement", "experiments", "statistic", "verdict", "rule", "left_out", "over", "set", "levels"),
+    *("scale", "claim", "statement", "experiments", "statistic", "verdict"),
+    *("rule", "left_out", "over", "set", "levels"),
 ]
 
 

@@ -29,7 +29,7 @@ from junkdna.trends import holm
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 COLUMNS = [
-    *("claim", "statement", "experiments", "statistic", "effect", "ci_low", "ci_high"),
+    *("scale", "claim", "statement", "experiments", "statistic", "effect", "ci_low", "ci_high"),
     *("p", "p_corrected", "p_below_smallest_corrected", "smallest_effect", "detectable_effect"),
     *("variance_between", "variance_examples", "degrees_of_freedom"),
     *("relative_effect", "relative_ci_low", "relative_ci_high"),
@@ -122,7 +122,7 @@ def _mean(evidence: list[Evidence]) -> Effect:
     return pooled([one.effect for one in evidence], np.stack([one.draws for one in evidence]))
 
 
-def judge(claims: Claims, findings: dict[str, Finding]) -> pd.DataFrame:
+def judge(claims: Claims, findings: dict[str, Finding], scale: str) -> pd.DataFrame:
     """One row per claim: effect, interval, corrected p, power, verdict and the rule that gave it."""
     alpha = claims.rules.alpha
     keys = list(findings)
@@ -139,7 +139,7 @@ def judge(claims: Claims, findings: dict[str, Finding]) -> pd.DataFrame:
     for key, found in findings.items():
         claim, estimate, relative = found.claim, found.effect.interval(), found.relative.interval()
         row = {
-            "claim": key,
+            **{"scale": scale, "claim": key},
             "statement": claim.statement,
             "experiments": ", ".join(claim.experiments),
             "statistic": claim.statistic,
