@@ -14,6 +14,7 @@ include: "workflow/rules/sources.smk"
 include: "workflow/rules/compress.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/evaluate.smk"
+include: f"workflow/rules/{'unpack' if SETTINGS.recorded else 'record'}.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
@@ -78,7 +79,13 @@ onstart:
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
     # A rule with an environment of its own must not run in this one.
-    if SETTINGS.warm_start and workflow.local_exec and not workflow.deployment_settings.deployment_method:
+    # With a record torch may not even be installed.
+    if (
+        SETTINGS.warm_start
+        and not SETTINGS.recorded
+        and workflow.local_exec
+        and not workflow.deployment_settings.deployment_method
+    ):
         WARM.start()
 
 

@@ -17,7 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # that leaves an experiment's plan as it is must not redo it.
 os.environ.update(JUNKDNA_CONFIG=json.dumps(config, default=str))
 
-from junkdna import code, grid, levels, warm
+from junkdna import code, grid, levels, record, warm
 from junkdna.checkpoint import Checkpoint, check_divisible, prunable
 from junkdna.claims import kept_verdicts, read_claims
 from junkdna.config import (
@@ -26,18 +26,14 @@ from junkdna.config import (
     calibrated,
     data_of,
     locate,
-    read_catalog,
-    read_experiments,
-    read_settings,
+    read_merged,
     read_yaml,
 )
 from junkdna.files import DataError, sha256
 from junkdna.sources import folder_of
 
 try:
-    SETTINGS = read_settings(config, ", ".join(map(str, workflow.configfiles)) or "--config")
-    CATALOG = read_catalog(SETTINGS.catalog, SETTINGS.limits, SETTINGS.revisions)
-    EXPERIMENTS = read_experiments(SETTINGS, CATALOG)
+    SETTINGS, CATALOG, EXPERIMENTS = read_merged(config, ", ".join(map(str, workflow.configfiles)) or "--config")
     CLAIMS_FILE = locate(SETTINGS.claims)
     CLAIMS = read_claims(CLAIMS_FILE, CATALOG.methods)
     OTHER_SCALES = [str(path) for path in kept_verdicts(SETTINGS, CLAIMS)]
@@ -54,6 +50,7 @@ TRAINED = {cell.state for cell in EVALUATED.values() if cell.trained and cell.tr
 TUNED = {cell.state for cell in EVALUATED.values() if cell.transfer == "zero_shot"}
 COMPRESSED = {cell.compression for cell in EVALUATED.values() if cell.compressed and cell.transfer != "zero_shot"}
 REPORTED = [name for name, experiment in EXPERIMENTS.items() if experiment.reported]
+RECORD = str(locate(SETTINGS.recorded)) if SETTINGS.recorded else f"{RESULTS}/record"
 # Methods that compress at all levels in one sweep, as they are named in paths, to these levels.
 SWEEPS = {}
 for model, method, level in sorted(path.split("/") for path in COMPRESSED):
@@ -77,6 +74,8 @@ def check_widths():
 
 def check_harness():
     """Fail before any job if a task is the harness's and that is not installed where the jobs run."""
+    if SETTINGS.recorded:
+        return
     asked = sorted({cell.task for cell in EVALUATED.values() if CATALOG.tasks[cell.task].kind == "lm_eval"})
     if asked and SETTINGS.environment != "harness" and find_spec("lm_eval") is None:
         raise DataError(
@@ -85,9 +84,23 @@ def check_harness():
         )
 
 
+def check_record():
+    """Fail before any job if the record is not of this configuration, or would replace the cells of a run."""
+    if not SETTINGS.recorded:
+        return
+    record.check(Path(RECORD), EVALUATED.values(), record.definitions(EVALUATED.values(), CATALOG))
+    evaluated = Path(RESULTS, "evaluate")
+    if evaluated.exists() and not (evaluated / record.MARK).exists():
+        raise DataError(
+            f"{evaluated}: holds the cells of a run, which those of the record would replace; give the record a folder "
+            "of its own: --config recorded=DIR 'pathvars={results: ANOTHER}'"
+        )
+
+
 try:
     check_widths()
     check_harness()
+    check_record()
 except DataError as error:
     raise WorkflowError(f"Configuration:\n{error}") from None
 

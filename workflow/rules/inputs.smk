@@ -55,6 +55,17 @@ def cells_files(cells, file):
     return [f"{RESULTS}/evaluate/{cell.path}/{file}" for cell in cells]
 
 
+def recorded_digest(wildcards):
+    """Digest of what a record says of the cells' definitions."""
+    return grid.digest(record.definitions(EVALUATED.values(), CATALOG))
+
+
+def recorded_models(wildcards):
+    """The manifests of the pre-trained models of all cells."""
+    names = {CATALOG.models[cell.model].untrained_twin_of or cell.model for cell in EVALUATED.values()}
+    return [f"{RESULTS}/sources/models/{name}/manifest.json" for name in sorted(names)]
+
+
 def model_files(wildcards):
     """What tells that a model changed: a list of digests, or the manifest of a twin's base."""
     model = CATALOG.models.get(wildcards.model)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from junkdna import grid
-from junkdna.config import calibrated, read_catalog, read_experiments, read_settings
+from junkdna.config import calibrated, read_merged
 from junkdna.files import write_json
 from junkdna.logs import run
 
@@ -22,9 +22,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    settings = read_settings(args.config, "--config")
-    catalog = read_catalog(settings.catalog, settings.limits, settings.revisions)
-    experiment = read_experiments(settings, catalog)[args.experiment]
+    settings, catalog, experiments = read_merged(args.config)
+    experiment = experiments[args.experiment]
     results = settings.pathvars.get("results", "results")
     write_json(args.output, grid.plan(experiment, grid.expand(experiment, calibrated(catalog)), catalog, results))
 

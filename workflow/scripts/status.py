@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from junkdna import grid
-from junkdna.config import calibrated, read_catalog, read_experiments, read_settings
+from junkdna.config import calibrated, read_merged
 from junkdna.files import DataError
 from junkdna.logs import run
 
@@ -42,9 +42,7 @@ def summary(snakefile: Path, config: str) -> dict[str, str]:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    settings = read_settings(json.loads(args.config), "--config")
-    catalog = read_catalog(settings.catalog, settings.limits, settings.revisions)
-    experiments = read_experiments(settings, catalog)
+    settings, catalog, experiments = read_merged(json.loads(args.config))
     states = summary(args.snakefile, args.config)
     results = settings.pathvars.get("results", "results")
     lines = [f"{'experiment':24}{'cells':>7}{'done':>7}{'missing':>9}{'stale':>7}"]

@@ -118,6 +118,9 @@ class Settings(Strict):
         {}, description="Hub id to commit, for what the catalog does not pin; `make pin` writes them."
     )
     mirror: Path | None = Field(None, description="Folder with models/ORG/NAME and datasets/ORG/NAME; no network.")
+    recorded: Path | None = Field(
+        None, description="Folder of a run's record: its cells are taken from there, and nothing is evaluated."
+    )
     warm_start: bool = Field(True, description="Local runs fork jobs from a server that has torch loaded already.")
     environment: Literal["cpu", "gpu", "harness"] = Field(
         "cpu", description="Which of envs/ the rules use under --sdm conda."
@@ -284,7 +287,12 @@ def read_all(files: Iterable[Path]) -> tuple[Settings, Catalog, dict[str, Experi
     raw = read_yaml(PROJECT / "config/config.yaml")
     for file in files:
         update_config(raw, read_yaml(locate(file)))
-    settings = read_settings(raw, ", ".join(map(str, files)) or "config/config.yaml")
+    return read_merged(raw, ", ".join(map(str, files)) or "config/config.yaml")
+
+
+def read_merged(raw: dict[str, Any], file: str = "--config") -> tuple[Settings, Catalog, dict[str, Experiment]]:
+    """Settings, catalog and experiments of Snakemake's merged configuration."""
+    settings = read_settings(raw, file)
     catalog = read_catalog(settings.catalog, settings.limits, settings.revisions)
     return settings, catalog, read_experiments(settings, catalog)
 

@@ -104,6 +104,11 @@ def expand_all(experiments: dict[str, Experiment], calibrated: Collection[str] =
     return {name: expand(experiment, calibrated) for name, experiment in experiments.items()}
 
 
+def all_cells(experiments: dict[str, Experiment], calibrated: Collection[str] = ()) -> list[Cell]:
+    """The cells of all experiments, shared ones once, in a fixed order."""
+    return sorted({cell for cells in expand_all(experiments, calibrated).values() for cell in cells})
+
+
 def check_member(kind: str, path: str, known: Iterable[str]) -> None:
     """Fail with the nearest spellings unless ``path`` is one of the planned ones.
 

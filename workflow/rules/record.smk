@@ -1,0 +1,34 @@
+"""What is kept of a run: a few small files, from which its tables and figures are made again."""
+
+
+rule record:
+    """Pack the evaluated cells, for a run with the setting `recorded`."""
+    input:
+        metrics=cells_files(EVALUATED.values(), "metrics.json"),
+        predictions=cells_files(EVALUATED.values(), "predictions.parquet"),
+        provenance=cells_files(EVALUATED.values(), "provenance.json"),
+        trainings=expand(
+            "<results>/finetune/{state}/{file}", state=sorted(TRAINED), file=["manifest.json", "provenance.json"]
+        ),
+        models=recorded_models,
+    output:
+        files=expand("<results>/record/{file}", file=record.files(EVALUATED.values())),
+    log:
+        "<results>/logs/record.log",
+    benchmark:
+        "<results>/benchmarks/record.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        script=script("record.py"),
+        code=code_of("record.py"),
+        definitions=recorded_digest,
+        results=RESULTS,
+    shell:
+        r"""
+        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+            --config "$JUNKDNA_CONFIG" \
+            --results {params.results:q} \
+            --output {params.results:q}/record \
+            2>{log:q}
+        """
