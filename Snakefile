@@ -18,6 +18,7 @@ include: f"workflow/rules/{'unpack' if SETTINGS.recorded else 'record'}.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/page.smk"
 include: "workflow/rules/extras.smk"
 
 
@@ -36,6 +37,7 @@ localrules:
     plot,
     power,
     report,
+    page,
     plot_difficulty,
     status,
 

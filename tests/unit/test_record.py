@@ -64,12 +64,15 @@ def write_run(results: Path) -> None:
         write_predictions(folder / "predictions.parquet", predicted)
         value = float(predicted[predicted.columns[-1]].mean())
         variants = {name: {"n_examples": 20, "chance": 0.5, "metrics": {"accuracy": value}} for name in ("few", "all")}
-        write_json(folder / "metrics.json", {"schema": 1, "seed": None, "model": cell.model, "variants": variants})
+        named = {"schema": 1, "seed": None, "model": cell.model, "task": cell.task}
+        write_json(folder / "metrics.json", named | {"variants": variants})
         about = {"git_commit": "0123", "seconds": 0.1 + number, "versions": {"torch": "2.13.0"}, "params": {}}
+        about |= {"device": "cpu", "threads": "1", "peak_memory_mb": 480.5}
         write_json(folder / "provenance.json", about)
         if cell.trained:
             tuned = results / "finetune" / cell.state
-            write_json(tuned / "manifest.json", {"examples": 400, "loss_curve": [{"loss": 1.0}], "steps": 7})
+            named = {"task": cell.task, "fraction": cell.fraction, "seed": int(cell.seed), "steps": 7}
+            write_json(tuned / "manifest.json", named | {"examples": 400, "loss_curve": [{"loss": 1.0}]})
             write_json(tuned / "provenance.json", about)
     for name in ("encoder", "decoder"):
         manifest = {"path": str(PROJECT / f"resources/organisms/{name}"), "files": {"model.safetensors": "00"}}
@@ -148,7 +151,8 @@ def test_the_manifest_says_what_was_run(packed: Path) -> None:
     assert encoder["pretraining"]["step"] == 11_000
     assert set(manifest["models"]) == {"organism-encoder", "organism-decoder"}
     trainings = record.read_table(packed / record.TRAININGS)
-    assert record.nested(trainings[0], "manifest") == {"examples": 400, "steps": 7}
+    manifest = {"examples": 400, "steps": 7, "task": "lexical", "fraction": "0.50", "seed": 0}
+    assert record.nested(trainings[0], "manifest") == manifest
     assert record.nested(trainings[0], "provenance")["versions"] == {"torch": "2.13.0"}
 
 

@@ -16,10 +16,10 @@ ROUNDED = {"asked_against_dense.csv": "kl", "trained_against_dense.csv": "kl", "
 
 @pytest.fixture(scope="module")
 def recorded(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The record of the finished run."""
+    """The record of the finished run, with its page."""
     root = tmp_path_factory.mktemp("recorded") / "project"
     shutil.copytree(finished.root, root, symlinks=True)
-    Project(root).snakemake("record")
+    Project(root).snakemake("page")
     return root / "results/record"
 
 
@@ -49,6 +49,10 @@ def test_tables_come_from_a_record_without_torch_and_models(
         pd.testing.assert_frame_equal(old.drop(columns=close), new.drop(columns=close), check_exact=True)
         pd.testing.assert_frame_equal(old[close], new[close], rtol=0, atol=1e-4)
     assert fresh.plan() == []
+    fresh.snakemake("page")
+    pages = [folder / "page/micro.md" for folder in (recorded.parent, fresh.root / "results")]
+    assert pages[0].read_text() == pages[1].read_text()
+    assert {image.stem for image in (pages[1].parent / "micro").iterdir()} == {"asked", "trained"}
 
 
 def test_a_cell_that_is_not_recorded_is_named(recorded: Path, fresh: Project) -> None:
