@@ -132,7 +132,7 @@ class Project:
 
 def copy_project(root: Path) -> Project:
     root.mkdir()
-    for name in ("Snakefile", "workflow", "config", "resources", "envs"):
+    for name in ("Snakefile", "workflow", "config", "resources", "envs", "pyproject.toml"):
         source = PROJECT / name
         if source.is_dir():
             shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))

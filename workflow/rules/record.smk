@@ -17,6 +17,7 @@ rule record:
         "<results>/logs/record.log",
     benchmark:
         "<results>/benchmarks/record.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     params:

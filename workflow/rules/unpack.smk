@@ -19,6 +19,7 @@ rule unpack_record:
         "<results>/logs/unpack.log",
     benchmark:
         "<results>/benchmarks/unpack.tsv"
+    localrule: True
     conda:
         ENVIRONMENT
     params:
