@@ -50,9 +50,9 @@ def test_tables_come_from_a_record_without_torch_and_models(
         pd.testing.assert_frame_equal(old[close], new[close], rtol=0, atol=1e-4)
     assert fresh.plan() == []
     fresh.snakemake("page")
-    pages = [folder / "page/micro.md" for folder in (recorded.parent, fresh.root / "results")]
+    pages = [folder / "page/organism.md" for folder in (recorded.parent, fresh.root / "results")]
     assert pages[0].read_text() == pages[1].read_text()
-    assert {image.stem for image in (pages[1].parent / "micro").iterdir()} == {"asked", "trained"}
+    assert {image.stem for image in (pages[1].parent / "organism").iterdir()} == {"asked", "trained"}
 
 
 def test_a_cell_that_is_not_recorded_is_named(recorded: Path, fresh: Project) -> None:

@@ -51,8 +51,6 @@ TUNED = {cell.state for cell in EVALUATED.values() if cell.transfer == "zero_sho
 COMPRESSED = {cell.compression for cell in EVALUATED.values() if cell.compressed and cell.transfer != "zero_shot"}
 REPORTED = [name for name, experiment in EXPERIMENTS.items() if experiment.reported]
 RECORD = str(locate(SETTINGS.recorded)) if SETTINGS.recorded else f"{RESULTS}/record"
-# What the first --configfile is called; the default one is the organisms'.
-SCALE = next((Path(f).stem for f in workflow.configfiles if Path(f).name != "config.yaml"), "organism")
 # Methods that compress at all levels in one sweep, as they are named in paths, to these levels.
 SWEEPS = {}
 for model, method, level in sorted(path.split("/") for path in COMPRESSED):

@@ -15,8 +15,8 @@ rule page:
         images=expand("<results>/figures/{name}.{format}", name=EXPERIMENTS, format=PAGE_IMAGES),
         record=expand("{folder}/{file}", folder=RECORD, file=record.files(EVALUATED.values())),
     output:
-        page=f"<results>/page/{SCALE}.md",
-        images=expand(f"<results>/page/{SCALE}/{{name}}.{{format}}", name=EXPERIMENTS, format=PAGE_IMAGES),
+        page=f"<results>/page/{SETTINGS.scale}.md",
+        images=expand(f"<results>/page/{SETTINGS.scale}/{{name}}.{{format}}", name=EXPERIMENTS, format=PAGE_IMAGES),
     log:
         "<results>/logs/page.log",
     benchmark:
@@ -28,7 +28,7 @@ rule page:
         code=code_of("write_page.py"),
         texts=report_texts(),
         record=RECORD,
-        name=SCALE,
+        name=SETTINGS.scale,
     shell:
         r"""
         ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
