@@ -32,7 +32,7 @@ from junkdna.files import DataError, write_json
 from junkdna.outcomes import Point
 from junkdna.power import lines, needed, with_seeds
 from junkdna.telling import Telling
-from junkdna.tidy import read_csv
+from junkdna.tidy import read_csv, write_csv
 from junkdna.trends import holm
 from junkdna.verdicts import NOT_SUPPORTED, SUPPORTED, UNDECIDED, Finding, verdict
 from support import PROJECT
@@ -235,13 +235,16 @@ def run(root: Path, plan: dict[str, Any], right: Callable[..., float] = probabil
     scored(root / "difficulty", plan)
     given = {"claims": FILE, "plans": root / "plan.json", "tables": root / "table", "drops": root / "drops"}
     given |= {f: root / f"difficulty/{name}" for f, name in (("difficulty", "table"), ("pretraining", "pretraining"))}
-    given |= {"table": root / "claims.csv", "scale": "organism"}
+    write_csv(root / "kept.csv", pd.DataFrame([OTHER]))
+    given |= {"table": root / "claims.csv", "scale": "organism", "others": root / "kept.csv"}
     given |= {"sets": root / "sets.csv", "markdown": root / "claims.md"}
     judge.main([part for name, path in given.items() for part in (f"--{name}", str(path))])
     return read_csv(root / "claims.csv").set_index("claim")
 
 
 LEVELS = ("0.30", "0.50", "0.70")
+OTHER = {"scale": "small", "claim": "C1", "statement": "Known.", "verdict": SUPPORTED, "effect": 0.2, "ci_low": 0.1}
+OTHER |= {"ci_high": 0.4, "p_corrected": 0.01, "n_seeds": 5}
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +276,8 @@ def test_the_text_explains_every_verdict(done: Path) -> None:
         section = text.split(f"\n## {row.claim}: ")[1].split("\n## ")[0]
         assert section.startswith(row.statement) and f"**{row.verdict.capitalize()}.**" in section
         assert row.rule in section
+    assert "| small | supported | 20.0 [10.0, 40.0] | 0.010 | 5 |" in text
+    assert "Judged by the same rules at organism and small: of 5 claims, 1 decided alike" in text
     assert "| E5 Number of options | 50 % |" in text and "- E1: not in this configuration" in text
     assert "This configuration has nothing that could decide it." in text and "nan" not in text.replace("nance", "")
 
