@@ -94,7 +94,13 @@ def layout(design: Design, number: int) -> tuple[dict[str, Any], pd.DataFrame]:
     rows = [
         {
             **{"model": "small", "method": method, "level": level, "transfer": "none", "task": f"task{number}"},
-            **{"variant": f"v{s}", "fraction": "1.00", "control": 0, "n_examples": design.examples},
+            **{
+                "variant": f"v{s}",
+                "fraction": "1.00",
+                "control": 0,
+                "n_examples": design.examples,
+                "n_seeds": design.seeds,
+            },
         }
         for method in design.methods
         for level in LEVELS

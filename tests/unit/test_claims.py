@@ -342,7 +342,10 @@ def test_without_the_twin_the_text_says_that_the_rule_does_not_apply(tmp_path: P
 
 def table(rows: list[dict[str, str]]) -> pd.DataFrame:
     return pd.DataFrame(
-        [{"model": "m", "fraction": "1.00", "control": 0, "n_examples": 9, "transfer": "none"} | row for row in rows]
+        [
+            {"model": "m", "fraction": "1.00", "control": 0, "n_examples": 9, "n_seeds": 1, "transfer": "none"} | row
+            for row in rows
+        ]
     )
 
 

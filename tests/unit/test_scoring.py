@@ -10,9 +10,12 @@ import tiny
 import torch
 from test_models import compressed
 
+import compress
 import evaluate
 import finetune
+import index_magnitudes
 from junkdna import models, scoring, tasks
+from junkdna import state as states
 from junkdna.catalog import Model, Variant
 from junkdna.config import read_catalog
 from junkdna.files import DataError, sha256
@@ -203,6 +206,36 @@ def test_the_scripts_from_a_state_to_equal_bytes_of_metrics(folder: Path, tmp_pa
         run(evaluate, folder, "encoder", task, tmp_path, "--weights", other, *weights[2:])
     with pytest.raises(DataError, match="needs fine-tuned weights"):
         run(evaluate, folder, "encoder", task, tmp_path, "--state")
+
+
+def test_a_fine_tuning_that_diverged_is_a_flagged_cell(folder: Path, tmp_path: Path) -> None:
+    rates = {"learning_rate": 1e30, "batch_size": 8, "epochs": 4.0, "max_length": 16}
+    task, trained = tiny.task("classification", training=rates), tmp_path / "trained"
+    named = ["--transfer", "dense", "--fraction", "1.00", "--seed", "3"]
+    run(finetune, folder, "encoder", task, trained, *named)
+    done = json.loads((trained / "manifest.json").read_text())
+    assert done["diverged"] is True and 0 < done["steps"] <= 20
+    assert not list(trained.glob("resume-*"))
+    weights, manifest = trained / "model.safetensors", folder / "encoder/manifest.json"
+    given = ["--weights", str(weights), "--weights-manifest", str(trained / "manifest.json")]
+    run(evaluate, folder, "encoder", task, tmp_path, *named, *given)
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert (found["diverged"], found["variants"], found["seed"]) == (True, {}, 3)
+    assert len(pd.read_parquet(tmp_path / "predictions.parquet", columns=["variant", "id", "accuracy"])) == 0
+
+    # Compressed after fine-tuning: the mark goes through, and no reader takes it for a state.
+    model = ["--model-manifest", str(manifest), "--model", tiny.MODEL.model_dump_json(exclude_defaults=True)]
+    given, state = ["--weights", str(weights)], tmp_path / "state.safetensors"
+    index_magnitudes.main([*model, *given, "--output", str(tmp_path / "index.json")])
+    method = ["--method", "magnitude", "--module", "pruning.magnitude", "--levels", "0.50"]
+    compress.main([*model, *given, *method, "--index", str(tmp_path / "index.json"), "--outputs", str(state)])
+    for use in (
+        lambda: states.load(state),
+        lambda: states.base_of(manifest, tiny.MODEL, weights),
+        lambda: models.open_state(manifest, tiny.MODEL, task, weights=weights),
+    ):
+        with pytest.raises(DataError, match="safetensors: .*(diverged|no readable compressed state|schema)"):
+            use()
 
 
 def test_a_compressed_model_is_evaluated_as_it_is(folder: Path, tmp_path: Path) -> None:

@@ -181,6 +181,19 @@ def test_group_by_length_pads_less(manifest: Path, monkeypatch) -> None:
     assert sum(padded) < 0.8 * by_chance
 
 
+@pytest.mark.parametrize("transfer", ["dense", "sparse", "dense_frozen"])
+def test_a_loss_that_is_not_finite_ends_the_training(manifest: Path, transfer: str) -> None:
+    with pytest.raises(training.Diverged, match=r"the loss is (nan|inf) at step \d+: diverged") as found:
+        tuned(manifest, transfer, decayed(learning_rate=1e30, weight_decay=0.0, steps=30))
+    assert 0 < found.value.step < 30
+
+
+def test_weights_that_are_not_finite_after_the_last_logged_step_are_seen(manifest: Path, monkeypatch) -> None:
+    monkeypatch.setattr(training.StopAtNaN, "on_log", lambda *_, **__: None)
+    with pytest.raises(training.Diverged, match="a weight is not finite at step 30"):
+        tuned(manifest, "sparse", decayed(learning_rate=1e30, weight_decay=0.0, steps=30))
+
+
 def test_errors(manifest: Path, caplog) -> None:
     with pytest.raises(DataError, match="needs a compressed state"):
         model = classifier(manifest)
@@ -190,7 +203,5 @@ def test_errors(manifest: Path, caplog) -> None:
         )
     with pytest.raises(DataError, match="transfer: 'frozen'; allowed: dense, sparse"):
         training.start("frozen", [])
-    with pytest.raises(DataError, match=r"the loss is (nan|inf) at step \d+: lower `training.learning_rate`"):
-        tuned(manifest, "dense", decayed(learning_rate=1e30, weight_decay=0.0, steps=30))
     tuned(manifest, "dense", decayed(max_length=4))
     assert "24 of 24 inputs are longer than 4 tokens and were cut" in caplog.text

@@ -114,6 +114,8 @@ wildcard_constraints:
     suite=r"[\w.-]+",
     fraction=r"\d\.\d\d",
     seed=r"\d+",
+    dataset=r"[\w.-]+",
+    organism=r"[\w.-]+",
     experiment=rf"(?!(?:{'|'.join(RESERVED)})\.)[\w.-]+",
 
 

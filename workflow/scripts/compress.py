@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from junkdna.catalog import CalibrationData, Model
-from junkdna.checkpoint import Calibration
+from junkdna.checkpoint import Calibration, is_diverged
 from junkdna.files import read_json
 from junkdna.logs import run
-from junkdna.state import base_of, create, save
+from junkdna.state import NOTHING, base_of, create, save
 
 log = logging.getLogger("compress")
 
@@ -45,6 +45,10 @@ def calibration(args: argparse.Namespace) -> Calibration:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    if args.weights and is_diverged(args.weights):
+        for output in args.outputs:
+            save(NOTHING, output)
+        return
     source, base = base_of(args.model_manifest, args.model, args.weights)
     base = replace(
         base,

@@ -36,8 +36,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_inputs(args: argparse.Namespace, data: Path) -> None:
-    """Fail before any work if a column is missing, or the weights are missing or not those of their manifest."""
+def check_inputs(args: argparse.Namespace, data: Path) -> bool:
+    """Fail before any work if a column is missing, or the weights are missing or not those of their manifest.
+
+    Returns:
+        Whether there is anything to evaluate: the fine-tuning did not diverge.
+    """
     if args.task.kind == "lm_eval":
         importlib.import_module("junkdna.harness").check(data, args.task)
     else:
@@ -45,25 +49,30 @@ def check_inputs(args: argparse.Namespace, data: Path) -> None:
     if args.weights is None and args.task.has_head:
         raise DataError(f"--weights: missing: task {args.task_name} of kind {args.task.kind} needs fine-tuned weights")
     if args.weights_manifest:
-        wanted, found = read_json(args.weights_manifest)["weights_sha256"], sha256(args.weights)
+        manifest = read_json(args.weights_manifest)
+        wanted, found = manifest["weights_sha256"], sha256(args.weights)
         if wanted != found:
             raise DataError(
                 f"{args.weights}: sha256 {found}, its manifest says {wanted}; delete it so that it is made again"
             )
+        return not manifest.get("diverged", False)
+    return True
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     data = tasks.dataset_folder(args.dataset_manifest)
-    check_inputs(args, data)
-    model, tokenizer = models.open_state(args.model_manifest, args.model, args.task, args.state, args.weights)
-    measured, frame = scoring.evaluate(model, tokenizer, args.task, data)
+    finite = check_inputs(args, data)
+    measured, frame = {}, predictions.none(args.task.metric)
+    if finite:
+        model, tokenizer = models.open_state(args.model_manifest, args.model, args.task, args.state, args.weights)
+        measured, frame = scoring.evaluate(model, tokenizer, args.task, data)
     cell = {"model": args.model_name, "method": args.method, "level": args.level, "transfer": args.transfer}
     cell["calibration_seed"] = args.calibration_seed
     cell |= {"task": args.task_name, "fraction": args.fraction, "seed": args.seed, "suite": args.task_name}
     predictions.write_predictions(args.output_predictions, frame)
     write_provenance(args.output_provenance, cell)
-    write_json(args.output_metrics, {"schema": 1, **cell, "variants": measured})
+    write_json(args.output_metrics, {"schema": 1, **cell, "diverged": not finite, "variants": measured})
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from junkdna import models, tasks, training
 from junkdna import state as states
 from junkdna.catalog import Model, Task
+from junkdna.checkpoint import is_diverged, save_diverged
 from junkdna.files import DataError, sha256, write_json
 from junkdna.logs import run
 from junkdna.provenance import write_provenance
@@ -90,14 +91,20 @@ def main(argv: list[str] | None = None) -> None:
             seed=args.seed,
             resume=resume,
         )
+        models.save_weights(model, args.output_weights)
+        result = training.describe(done, model)
+        logger.info("%s: %d steps, loss %s", args.output_weights.parent, done.steps, result["final_loss"])
     except DataError as error:
         raise DataError(f"{args.output_weights.parent}: {error}") from error
-    models.save_weights(model, args.output_weights)
-    result = named | training.describe(done, model) | {"mask_sha256": digest}
+    except training.Diverged as found:
+        # A result: the other cells and the tables, which leave this one out, go on.
+        save_diverged(args.output_weights)
+        result = {"steps": found.step, "examples": len(questions)}
+        logger.warning("%s: %s", args.output_weights.parent, found)
+    result |= named | {"diverged": is_diverged(args.output_weights), "mask_sha256": digest}
     write_json(args.output_manifest, result | {"schema": 1, "weights_sha256": sha256(args.output_weights)})
     write_provenance(args.output_provenance, named)
     shutil.rmtree(resume, ignore_errors=True)
-    logger.info("%s: %d steps, loss %s", args.output_weights.parent, done.steps, result["final_loss"])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from junkdna.catalog import Model
+from junkdna.checkpoint import is_diverged
 from junkdna.files import write_json
 from junkdna.logs import run
 from junkdna.state import base_of, index_magnitudes
@@ -22,6 +23,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    if args.weights and is_diverged(args.weights):
+        write_json(args.output, {"diverged": True})
+        return
     _, base = base_of(args.model_manifest, args.model, args.weights)
     write_json(args.output, index_magnitudes(base))
 

@@ -52,7 +52,7 @@ def divergence(dense: pd.Series, other: pd.Series) -> np.ndarray:
 
 def compare(plan: dict[str, Any], outcomes: dict[Point, Outcome], table: pd.DataFrame) -> pd.DataFrame:
     """One row per compressed point, in the order of the table of points."""
-    points = table[(table["method"] != DENSE) & (table["control"] == 0)]
+    points = table[(table["method"] != DENSE) & (table["control"] == 0) & (table["n_seeds"] > 0)]
     rows = []
     for _, row in points.iterrows():
         point = Point(*(row[key] for key in Point.__dataclass_fields__))

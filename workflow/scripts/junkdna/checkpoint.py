@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from junkdna.files import DataError, read_json
+from junkdna.files import DataError, atomic_path, read_json
 from junkdna.levels import Level
 
 if TYPE_CHECKING:
@@ -66,11 +66,28 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         raise DataError(f"{path}: truncated or not safetensors ({error}); fetch the file again") from error
 
 
+def save_diverged(path: Path) -> None:
+    """Write what stands for the weights of a fine-tuning that diverged: a file without a tensor."""
+    from safetensors.numpy import save_file
+
+    with atomic_path(path) as aside:
+        save_file({}, aside, metadata={"diverged": "true"})
+
+
+def is_diverged(path: Path) -> bool:
+    """Whether fine-tuned weights are those of a fine-tuning that diverged: there are none.
+
+    Raises:
+        DataError: as :func:`read_header`.
+    """
+    return not read_header(path)
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The files that transformers would load: others beside them may hold the same weights under other names.
 
     Raises:
-        DataError: there are none, or a shard that the index lists is missing.
+        DataError: there are none, or a shard that the index lists is missing or lies elsewhere.
     """
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if whole.exists():
@@ -80,8 +97,19 @@ def weight_files(folder: Path) -> list[Path]:
     found = read_json(index)
     if not isinstance(found, dict) or not isinstance(found.get("weight_map"), dict):
         raise DataError(f"{index}: has no `weight_map` from weights to files; fetch the file again")
-    files = [folder / file for file in sorted(set(found["weight_map"].values()))]
+    return shards(index, found["weight_map"])
+
+
+def shards(index: Path, weights: dict[str, str]) -> list[Path]:
+    """The files beside an index that its map from weights to files names.
+
+    Raises:
+        DataError: one is missing or lies elsewhere: the index is a stranger's, and must not lead out of its folder.
+    """
+    files = [index.parent / str(name) for name in sorted(set(weights.values()))]
     for file in files:
+        if file.parent != index.parent:
+            raise DataError(f"{index}: weight_map: {file}: files beside the index are expected")
         if not file.exists():
             raise DataError(f"{file}: missing; {index.name} lists it; fetch the model again")
     return files
@@ -119,6 +147,8 @@ class Checkpoint:
         self.infos: dict[str, TensorInfo] = {}
         for file in [weights] if weights else weight_files(self.folder):
             self.infos |= read_header(file)
+        if not self.infos:
+            raise DataError(f"{weights or self.folder}: holds no weights, as where a fine-tuning diverged")
 
     @cached_property
     def transposed(self) -> bool:

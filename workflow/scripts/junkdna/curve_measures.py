@@ -22,9 +22,8 @@ import pandas as pd
 
 from junkdna import levels
 from junkdna.curves import CURVE, DENSE, curves, level_rank
-from junkdna.files import DataError
 from junkdna.outcomes import Outcome, Point, reference_of
-from junkdna.statistics import CONFIDENCE, ROUNDING, both_ways, percentile_interval, retained
+from junkdna.statistics import CONFIDENCE, ROUNDING, Replicate, both_ways, percentile_interval, retained
 
 THRESHOLD = 0.95
 FULL_BITS = 16
@@ -99,11 +98,7 @@ def knee(x: np.ndarray, share: np.ndarray, sensitivity: float = 1.0) -> np.ndarr
 
 
 def measure(plan: dict[str, Any], outcomes: dict[Point, Outcome], table: pd.DataFrame) -> pd.DataFrame:
-    """One row per curve of an experiment, in the order of its panels and series.
-
-    Raises:
-        DataError: the levels of a curve were not run with the same seeds.
-    """
+    """One row per curve of an experiment, in the order of its panels and series; of seeds that no level lost."""
     found = curves(plan["experiment"], table)
     grouped = found.groupby(["panel", "series", *CURVE, "kind", *TASK, "metric"], sort=False)
     rows = [dict(zip(grouped.keys, key, strict=True)) | _measured(plan, outcomes, group) for key, group in grouped]
@@ -116,14 +111,18 @@ def _measured(plan: dict[str, Any], outcomes: dict[Point, Outcome], group: pd.Da
     band = group["kind"].iloc[0] == "band"
     names = [*([] if band else [DENSE]), *group["level"]]
     x = np.array([position(name) for name in names])
-    shares, replicates = _shares(plan, outcomes, points, start=not band)
+    frames = [outcomes[point].scores.frames for point in points]
+    seeds = [seed for seed in frames[0] if all(seed in others for others in frames)]
     row = {
         "n_levels": len(points),
         "first": x[0],
         "last": x[-1],
         "n_examples": len(outcomes[points[0]].scores.ids),
-        "n_seeds": len(outcomes[points[0]].scores.frames),
+        "n_seeds": len(seeds),
     }
+    if not seeds:
+        return row | dict.fromkeys(COLUMNS[COLUMNS.index("critical") :], np.nan) | {"between": ""}
+    shares, replicates = _shares(plan, outcomes, points, seeds, start=not band)
     if band:
         row |= dict.fromkeys([c for c in COLUMNS if c.startswith(("critical", "knee"))], np.nan) | {"between": ""}
     else:
@@ -134,18 +133,16 @@ def _measured(plan: dict[str, Any], outcomes: dict[Point, Outcome], group: pd.Da
 
 
 def _shares(
-    plan: dict[str, Any], outcomes: dict[Point, Outcome], points: list[Point], start: bool
+    plan: dict[str, Any], outcomes: dict[Point, Outcome], points: list[Point], seeds: list[Replicate], start: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean shares of the dense performance at each level, and their replicates: (levels,), (REPLICATES, levels)."""
     values, replicates = [], []
-    seeds = list(outcomes[points[0]].scores.frames)
     for point in points:
         scores = outcomes[point].scores
-        if list(scores.frames) != seeds:
-            raise DataError(f"{point}: seeds {list(scores.frames)}; the other levels of its curve have {seeds}")
+        rows = [list(scores.frames).index(seed) for seed in seeds]
         dense, better = outcomes[reference_of(point, plan)].scores.like(scores), scores.metric.higher_is_better
         values.append([float(retained(scores.values[seed], dense.values[seed], better)) for seed in seeds])
-        replicates.append(retained(scores.seed_replicates, dense.seed_replicates, better))
+        replicates.append(retained(scores.seed_replicates[rows], dense.seed_replicates[rows], better))
     values, replicates = np.array(values).T, np.stack(replicates, axis=-1)
     shares, drawn = values.mean(0), both_ways(values, replicates)
     if start:

@@ -39,12 +39,15 @@ def select(frame: pd.DataFrame, *wheres: dict[str, str | list[str]], reference: 
     return frame[chosen]
 
 
-def curves(experiment: dict[str, Any], table: pd.DataFrame) -> pd.DataFrame:
+def curves(experiment: dict[str, Any], table: pd.DataFrame, diverged: bool = False) -> pd.DataFrame:
     """The compressed rows of every panel and series, in the experiment's order, with columns `panel` and
     `series`.
 
+    Args:
+        diverged: with the points of which no seed is left.
+
     Raises:
-        DataError: a series selects nothing, or two points of one curve have the same level.
+        DataError: a series selects nothing, two points of one curve have the same level, or no seed of any is left.
     """
     points = table[(table["method"] != DENSE) & (table["control"] == 0)]
     parts = []
@@ -69,7 +72,13 @@ def curves(experiment: dict[str, Any], table: pd.DataFrame) -> pd.DataFrame:
             f"{experiment['name']}: panel {row.panel!r}, series {row.series!r}: several points at level "
             f"{row.level} of {row.method} ({', '.join(names)}); add task, variant or fraction to `where`"
         )
-    return every
+    left = every[every["n_seeds"] > 0]
+    if left.empty:
+        raise DataError(
+            f"{experiment['name']}: all its fine-tunings, or those of its dense models, diverged; lower "
+            "`training.learning_rate` of its tasks"
+        )
+    return every if diverged else left.reset_index(drop=True)
 
 
 def references(experiment: dict[str, Any], table: pd.DataFrame, panel: str, series: str) -> pd.DataFrame:

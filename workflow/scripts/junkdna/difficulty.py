@@ -86,7 +86,7 @@ def score_difficulty(
     human: Path,
     difficulties: Difficulties,
 ) -> pd.DataFrame:
-    """One row per experiment, panel, series and model, in the order of the experiments.
+    """One row per experiment, panel, series and model whose fine-tuning did not diverge, in the experiments' order.
 
     ``informative`` is `yes` where pre-training matters by :mod:`junkdna.twins`, `no` where it does not, `no
     control` where the experiment did not run the untrained twin. Empty fields: no rank (series
@@ -111,7 +111,7 @@ def score_difficulty(
         }
         for panel, series in itertools.product(experiment["panels"], experiment["series"]):
             found = references(experiment, table, panel["label"], series["label"])
-            for _, row in found[found["control"] == 0].iterrows():
+            for _, row in found[(found["control"] == 0) & (found["n_seeds"] > 0)].iterrows():
                 control = beside[(beside[OF_TWIN] == row[OF_TWIN]).all(axis=1)]
                 named = {"panel": panel["label"], "series": series["label"], **places[series["label"]]}
                 named |= _scores(row, control, plan["tasks"][row["task"]], scores, human)
@@ -124,6 +124,8 @@ def _trained(dense: list[dict[Point, Outcome]]) -> dict[tuple[str, ...], dict[fl
     """Model, task and variant to fraction to the scores of dense fine-tuned models, of all plans together."""
     found: dict[tuple[str, ...], dict[float, Scores]] = {}
     for point, outcome in ((p, o) for outcomes in dense for p, o in outcomes.items() if p.transfer == DENSE):
+        if not outcome.scores.frames:  # every seed diverged
+            continue
         fractions = found.setdefault((point.model, point.task, point.variant), {})
         known = fractions.get(float(point.fraction))
         if known is None or len(known.frames) < len(outcome.scores.frames):

@@ -13,7 +13,7 @@ import pandas as pd
 from junkdna.curves import DENSE
 from junkdna.files import DataError, atomic_path
 from junkdna.outcomes import Outcome, Point, reference_of
-from junkdna.statistics import ROUNDING, Replicate, Scores, retained
+from junkdna.statistics import ROUNDING, Replicate, Scores, retained, shared
 
 RELATIVE, CORRECTED = "relative_drop", "chance_corrected_drop"
 
@@ -33,23 +33,25 @@ class Drop:
     seeds: tuple[Replicate, ...]
 
     def like(self, seeds: tuple[Replicate, ...]) -> Drop:
-        """The same for the replicates of another series, where these also vary the calibration data.
+        """The same for these replicates, which may be fewer or also vary the calibration data.
 
         Raises:
-            DataError: the two were run with other seeds.
+            DataError: one is of a seed that was not run.
         """
         found = {seed: row for row, seed in enumerate(self.seeds)}
         wanted = [seed if seed in found else seed[0] if isinstance(seed, tuple) else seed for seed in seeds]
-        if set(wanted) != set(self.seeds):
+        if not set(wanted) <= set(found):
             raise DataError(f"series of one panel were run with seeds {list(self.seeds)} and {list(seeds)}")
         rows = [found[seed] for seed in wanted]
         return Drop(self.values[rows], self.draws[rows], seeds)
 
 
 def alike(series: list[Drop]) -> list[Drop]:
-    """The series with the same replicates in each, one per seed and calibration draw."""
-    finest = max((one.seeds for one in series), key=len)
-    return [one.like(finest) for one in series]
+    """The series with the same replicates in each, one per seed and calibration draw; none if no seed is in all."""
+    common = series[0].seeds
+    for one in series[1:]:
+        common = tuple(shared(common, one.seeds))
+    return [one.like(common) for one in series]
 
 
 def drop(scores: Scores, dense: Scores, chance: float | None = None) -> Drop:
@@ -84,7 +86,7 @@ def drops(plan: dict[str, Any], outcomes: dict[Point, Outcome]) -> dict[str, dic
     """Measure (RELATIVE, CORRECTED) to the drops of all compressed points of the models under study."""
     found: dict[str, dict[Point, Drop]] = {RELATIVE: {}, CORRECTED: {}}
     for point, outcome in outcomes.items():
-        if point.method != DENSE and not outcome.control:
+        if point.method != DENSE and not outcome.control and outcome.scores.frames:
             dense = outcomes[reference_of(point, plan)].scores
             found[RELATIVE][point] = drop(outcome.scores, dense)
             found[CORRECTED][point] = drop(outcome.scores, dense, outcome.chance)

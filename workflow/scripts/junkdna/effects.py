@@ -87,7 +87,7 @@ def effect(values: np.ndarray, draws: np.ndarray) -> Effect:
         draws: bootstrap over examples with draws common to the replicates, shape (n, draws).
     """
     n = len(values)
-    if not np.isfinite(values).all():
+    if not n or not np.isfinite(values).all():
         return UNDEFINED
     if n == 1:
         return Effect(float(values[0]), 0.0, float(np.nanvar(draws)), 0)

@@ -116,9 +116,12 @@ def gather(
         if found:
             taken.setdefault(one.unit, []).append(found)
     low, high = (f"{100 * bound:g} %" for bound in rules.lost)
+    lost = [unit for unit, group in taken.items() if not _common(group)]
+    taken = {unit: group for unit, group in taken.items() if unit not in lost}
     left_out = [
         f"{w}: no level at which {low} to {high} are lost on average" for w, nothing in silent.items() if nothing
     ]
+    left_out += [f"{unit}: with each seed a fine-tuning diverged" for unit in lost]
     if claim.over == "tasks":
         return [_evidence(claim, rules, unit, [group]) for unit, group in taken.items()], left_out
     ways = dict.fromkeys(one.curves.way for group in taken.values() for one in group)
@@ -198,6 +201,8 @@ def _nearest(rules: Rules, curve_set: CurveSet, drops: dict[Point, Drop]) -> Tak
     best: tuple[float, str, list[Drop]] | None = None
     for level, points in curve_set.levels.items():
         series = [drops[point] for point in points]
+        if not alike(series)[0].seeds:
+            continue
         mean = float(np.mean([one.values.mean() for one in series]))
         distance = round(abs(mean - rules.at_drop), 9)
         if rules.lost[0] <= mean <= rules.lost[1] and (best is None or distance < best[0]):
@@ -208,6 +213,11 @@ def _nearest(rules: Rules, curve_set: CurveSet, drops: dict[Point, Drop]) -> Tak
     tau = float(tau_b(np.array([one.values.mean() for one in series])))
     mean = _weighted(series, np.full(len(series), 1 / len(series)))
     return Taken(curve_set, best[1], _weighted(series, curve_set.weights), mean, tau)
+
+
+def _common(sets: list[Taken]) -> bool:
+    """Whether curve sets have a seed in common, with which none of their fine-tunings diverged."""
+    return bool(alike([one.rise for one in sets])[0].seeds)
 
 
 def _weighted(drops: list[Drop], weights: np.ndarray) -> Drop:

@@ -244,7 +244,8 @@ def _label(grid: np.ndarray, panels: list[str], experiment: dict[str, Any], foun
     text = "Performance (% of dense)" if experiment["y"] == "percent_of_dense" else metrics[0].upper() + metrics[1:]
     for column, panel in enumerate(panels):
         used = [axes for axes in grid[:, column] if axes.axison]
-        used[0].set_title(panel)
+        if used:  # not where all its fine-tunings diverged
+            used[0].set_title(panel)
     for row in grid:
         used = [axes for axes in row if axes.axison]
         used[0].set_ylabel(text)
@@ -292,6 +293,8 @@ def _legend(figure: Figure, plan: dict[str, Any], table: pd.DataFrame, styles: d
     if plan["reported"]:
         marker = {"marker": "o", "markeredgecolor": "0.25", **HOLLOW}
         handles.append(Line2D([], [], linestyle="none", label="Reported by the paper", **marker))
+    if lost := sum(len(seeds.split()) for seeds in table["diverged"]):
+        handles += [_heading(""), Line2D([], [], linestyle="none", label=f"Diverged, left out: {lost}")]
     figure.legend(handles=handles, loc="outside right upper", frameon=False, handlelength=2.6, labelspacing=0.45)
 
 

@@ -227,10 +227,12 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
     """Read what :func:`save_weights` wrote.
 
     Raises:
-        DataError: the file is truncated, or its weights are not the model's.
+        DataError: the file is truncated, its weights are not the model's, or the fine-tuning diverged.
     """
     try:
         tensors = load_file(path)
+        if not tensors:
+            raise DataError(f"{path}: this fine-tuning diverged: there are no weights")
         model.load_state_dict(tensors | {name: tensors[source] for name, source in tied_to(model).items()})
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         raise DataError(

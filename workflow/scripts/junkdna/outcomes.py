@@ -38,9 +38,18 @@ class Point:
     fraction: str
 
 
+# Seeds of the fine-tuning and of the calibration data.
+Draw = tuple[int | None, int | None]
+
+
 @dataclass
 class Outcome:
-    """The scores of a point and what is known of it from the plan."""
+    """The scores of a point and what is known of it from the plan.
+
+    Attributes:
+        diverged: the seeds that were left out, as their fine-tuning, or the dense model's, diverged; `2/0` is seed 2
+            with the calibration data of seed 0.
+    """
 
     scores: Scores
     chance: float
@@ -48,55 +57,73 @@ class Outcome:
     kind: str
     sparsity: float
     control: bool
+    diverged: tuple[str, ...]
 
 
 def read_outcomes(plan: dict[str, Any], dense_only: bool = False) -> dict[Point, Outcome]:
     """Read the evaluated cells of a plan, the seeds of a point together.
 
+    A seed counts where its fine-tuning and that of the dense model to compare with gave a model, so that a point and
+    its reference are means over the same seeds.
+
     Raises:
         DataError: a file is missing, truncated, or does not hold what the plan says.
     """
-    frames: dict[Point, dict[tuple[int | None, int | None], pd.DataFrame]] = defaultdict(dict)
-    seen: dict[Point, tuple[dict[str, Any], float, Path]] = {}
+    frames: dict[Point, dict[Draw, pd.DataFrame]] = defaultdict(dict)
+    planned: dict[Point, dict[Draw, dict[str, Any]]] = defaultdict(dict)
+    chances: dict[Point, float] = {}
     for cell in plan["cells"]:
         if dense_only and cell["method"] != DENSE:
             continue
         folder, task = Path(cell["path"]), plan["tasks"][cell["task"]]
+        draw = cell["seed"], cell["calibration_seed"]
+        points = {variant: _point(cell, variant) for variant in task["variants"]}
+        for point in points.values():
+            planned[point][draw] = cell
         measured = _read_metrics(folder / "metrics.json", cell, task)
         predictions = read_predictions(folder / "predictions.parquet", METRICS[task["metric"]].columns)
         for variant, found in measured.items():
-            point = Point(
-                *(cell[key] for key in ("model", "method", "level", "transfer", "task")),
-                variant,
-                cell["fraction"],
-            )
             rows = predictions[predictions["variant"] == variant]
             if len(rows) != found["n_examples"]:
                 raise DataError(
                     f"{folder}: variant {variant!r}: metrics.json counts {found['n_examples']} examples, "
                     f"predictions.parquet {len(rows)}; {REMEDY}"
                 )
-            frames[point][cell["seed"], cell["calibration_seed"]] = rows
-            seen[point] = (cell, float(found["chance"]), folder)
+            frames[points[variant]][draw] = rows
+            chances[points[variant]] = float(found["chance"])
             _check_agreement(folder, variant, task["metric"], rows, found["metrics"][task["metric"]])
-    return {
-        point: Outcome(
-            scores=_scores(point, _replicates(seeds), plan["tasks"][point.task]["metric"], seen[point][2]),
-            chance=_chance(METRICS[plan["tasks"][point.task]["metric"]], seen[point][1]),
-            metric=plan["tasks"][point.task]["metric"],
-            kind=seen[point][0]["kind"],
-            sparsity=float(seen[point][0]["sparsity"]),
-            control=bool(seen[point][0]["control"]),
-        )
-        for point, seeds in frames.items()
-    }
+    return {point: _outcome(plan, point, planned, frames, chances) for point in planned}
 
 
-def _replicates(frames: dict[tuple[int | None, int | None], pd.DataFrame]) -> dict[Replicate, pd.DataFrame]:
-    """By the fine-tuning seed alone, where the calibration data was drawn once."""
-    if len({calibration for _, calibration in frames}) > 1:
-        return dict(frames)
-    return {seed: frame for (seed, _), frame in frames.items()}
+def _point(cell: dict[str, Any], variant: str) -> Point:
+    return Point(*(cell[key] for key in ("model", "method", "level", "transfer", "task")), variant, cell["fraction"])
+
+
+def _outcome(
+    plan: dict[str, Any],
+    point: Point,
+    planned: dict[Point, dict[Draw, dict[str, Any]]],
+    frames: dict[Point, dict[Draw, pd.DataFrame]],
+    chances: dict[Point, float],
+) -> Outcome:
+    """The outcome of a point from the cells and predictions of all points."""
+    cells, metric, reference = planned[point], plan["tasks"][point.task]["metric"], reference_of(point, plan)
+    cell = list(cells.values())[-1]
+    lost = {seed for seed, _ in planned.get(reference, {})} - {seed for seed, _ in frames.get(reference, {})}
+    kept = {draw: frame for draw, frame in frames.get(point, {}).items() if draw[0] not in lost}
+    # By the fine-tuning seed alone, where the calibration data was drawn once.
+    drawn_once = len({calibration for _, calibration in cells}) == 1
+    replicates = {draw[0] if drawn_once else draw: frame for draw, frame in kept.items()}
+    left_out = [f"{seed}" if drawn_once else f"{seed}/{drawn}" for seed, drawn in cells if (seed, drawn) not in kept]
+    return Outcome(
+        scores=_scores(point, replicates, metric, Path(cell["path"])),
+        chance=_chance(METRICS[metric], chances.get(point, float("nan"))),
+        metric=metric,
+        kind=cell["kind"],
+        sparsity=float(cell["sparsity"]),
+        control=bool(cell["control"]),
+        diverged=tuple(left_out),
+    )
 
 
 def reference_of(point: Point, plan: dict[str, Any]) -> Point:
@@ -129,11 +156,14 @@ def _scores(point: Point, frames: dict[Replicate, pd.DataFrame], metric: str, fo
 
 
 def _read_metrics(path: Path, cell: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+    """What was measured of each variant of the plan; nothing where the fine-tuning diverged."""
     content = read_json(path)
     try:
         for key in ("model", "method", "level", "calibration_seed"):
             if content[key] != cell[key]:
                 raise DataError(f"{path}: {key}: {content[key]!r}; this folder is of {cell[key]!r}; {REMEDY}")
+        if content.get("diverged"):
+            return {}
         variants = {name: content["variants"][name] for name in task["variants"]}
         for name, found in variants.items():
             values = [found["n_examples"], found["chance"], found["metrics"][task["metric"]]]
@@ -152,7 +182,7 @@ def read_predictions(path: Path, scores: tuple[str, ...]) -> pd.DataFrame:
     """
     wanted = ["variant", "id", *scores]
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
         frame = file.read(columns=[*wanted, *(name for name in ANSWERS if name not in wanted)]).to_pandas()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as parquet ({error}); {REMEDY}") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from junkdna.checkpoint import shards
 from junkdna.files import DataError, atomic_path, read_json, write_json
 
 WHOLE, INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -17,15 +18,12 @@ def pickled_files(folder: Path) -> list[Path]:
     """The pickles that hold a model's weights: one, or the shards that an index lists; none if there are none.
 
     Raises:
-        DataError: a shard of the index is missing.
+        DataError: a shard of the index is missing or lies elsewhere.
     """
     index = folder / INDEX
     if not index.exists():
         return [folder / WHOLE] if (folder / WHOLE).exists() else []
-    files = [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
-    if missing := [file for file in files if not file.exists()]:
-        raise DataError(f"{missing[0]}: missing; {INDEX} lists it; fetch the model again")
-    return files
+    return shards(index, read_json(index)["weight_map"])
 
 
 def convert(files: list[Path], target: Path) -> None:

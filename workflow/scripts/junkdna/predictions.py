@@ -9,8 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from junkdna.files import atomic_path
+from junkdna.metrics import METRICS
 
 TEXTS = ("variant", "id", "prediction", "reference")
+
+
+def none(metric: str) -> pd.DataFrame:
+    """No predictions: of a state whose fine-tuning diverged."""
+    named = (*TEXTS, "y_pred", "y_true", "option_scores", *METRICS[metric].columns)
+    return pd.DataFrame(columns=list(dict.fromkeys(named)))
 
 
 def write_predictions(path: Path, frame: pd.DataFrame) -> None:
@@ -27,4 +34,4 @@ def write_predictions(path: Path, frame: pd.DataFrame) -> None:
         for name in frame.columns
     }
     with atomic_path(path) as aside:
-        pq.write_table(pa.table(columns), aside, compression="zstd")
+        pq.write_table(pa.table(columns), aside, compression="zstd", write_page_checksum=True)

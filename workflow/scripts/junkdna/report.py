@@ -166,6 +166,10 @@ def _lines(row: dict[str, Any], labels: dict[str, str]) -> list[str]:
     if row["transfer"] != "none":
         lines.append(f"{row['transfer']} transfer, {100 * float(row['fraction']):g} % of the data")
     lines.append(row["task"] if row["variant"] == "all" else f"{row['task']}, {row['variant']}")
+    if row["diverged"]:
+        lines.append(f"left out, as the fine-tuning or the dense model's diverged: seed {row['diverged']}")
+    if not row["n_seeds"]:
+        return lines
     lines.append(f"{metric_label(row['metric'])} {row['value']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]")
     if pd.notna(row["percent_of_dense"]):
         interval = f"[{row['percent_ci_low']:.1f}, {row['percent_ci_high']:.1f}]"
@@ -196,7 +200,7 @@ def _table(path: Path, name: str, labels: dict[str, str]) -> dict[str, Any]:
             continue
         cells = _cells(frame, column, labels)
         if len(frame) > 1 and len({text for text, _ in cells}) == 1:
-            constant.append((_heading(column), cells[0][0]))
+            constant += [(_heading(column), cells[0][0])] * bool(cells[0][0])
             continue
         columns.append({"heading": _heading(column), "numeric": all(not isinstance(key, str) for _, key in cells)})
         texts.append(cells)

@@ -51,6 +51,10 @@ class State:
         return hasattr(self.module, "masks")
 
 
+# Of a fine-tuning that diverged, which has no weights: no reader takes it for a state, as it has no schema.
+NOTHING = State({"diverged": True}, {})
+
+
 @dataclass(frozen=True)
 class Restored:
     """One weight of a compressed model, in the checkpoint's layout.
@@ -163,10 +167,16 @@ def _weights(source: dict[str, Any]) -> dict[str, str]:
     return {file: digest for file, digest in source["files"].items() if file.endswith(".safetensors")}
 
 
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
 def save(state: State, path: Path) -> None:
     """Write a state; equal states give equal bytes."""
+    manifest = json.loads(json.dumps(state.manifest))
+    signed = json.dumps(manifest | {"manifest_sha256": _digest(manifest)}, sort_keys=True)
     with atomic_path(path) as aside:
-        save_file(state.tensors, aside, metadata={"manifest": json.dumps(state.manifest, sort_keys=True)})
+        save_file(state.tensors, aside, metadata={"manifest": signed})
 
 
 def load(path: Path) -> State:
@@ -178,6 +188,8 @@ def load(path: Path) -> State:
     try:
         with safe_open(path, framework="pt") as handle:
             manifest = json.loads(handle.metadata()["manifest"])
+            if manifest.pop("manifest_sha256") != _digest(manifest):
+                raise ValueError("its manifest has another sha256 than it says")
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(

@@ -9,7 +9,7 @@ differences are formed within a seed, or within a bootstrap replicate, before av
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -44,10 +44,25 @@ class Estimate:
 UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
 
 
+def shared(own: Iterable[Replicate], other: Iterable[Replicate]) -> dict[Replicate, Replicate]:
+    """The replicates that two sides have in common, and what each is called on the own side.
+
+    Where one side also varies the calibration data, which a dense model has not, a replicate is a draw of these.
+    A seed that diverged on one side is not in common.
+    """
+    own, other = list(own), list(other)
+    finer = own if any(isinstance(key, tuple) for key in own) else other
+
+    def named(key: Replicate, known: list[Replicate]) -> Replicate:
+        return key[0] if isinstance(key, tuple) and key not in known else key
+
+    return {key: named(key, own) for key in finer if named(key, own) in own and named(key, other) in other}
+
+
 @dataclass
 class Scores:
     """The scored examples of one variant of a task: one frame per seed, or one under ``None`` where nothing was
-    drawn.
+    drawn; none where the fine-tuning diverged with all seeds.
 
     Args:
         group: examples of different groups are different, whatever their ids; the task's name.
@@ -68,8 +83,8 @@ class Scores:
     def __post_init__(self) -> None:
         ordered = sorted(self.frames.items(), key=lambda item: str(item[0]))
         self.frames = {seed: frame.sort_values("id", ignore_index=True) for seed, frame in ordered}
-        self.ids = next(iter(self.frames.values()))["id"].to_numpy(dtype=str)
-        if not len(self.ids):
+        self.ids = next((frame["id"].to_numpy(dtype=str) for frame in self.frames.values()), np.array([], dtype=str))
+        if self.frames and not len(self.ids):
             raise DataError(f"{self.group}: predictions hold no example")
         if len(np.unique(self.ids)) < len(self.ids):
             raise DataError(f"{self.group}: an example id occurs twice in one variant; ids must be unique")
@@ -83,11 +98,11 @@ class Scores:
         return len(self.frames) > 1
 
     def like(self, other: Scores) -> Scores:
-        """Once per replicate of ``other``, where that also varies the calibration, which a dense model has not."""
-        finer = {key: key[0] for key in other.frames if isinstance(key, tuple)}
-        if not finer or not set(finer.values()) <= set(self.frames):
+        """The replicates that ``other`` has too, under common names; see :func:`shared`."""
+        common = shared(self.frames, other.frames)
+        if list(common) == list(self.frames):
             return self
-        return Scores(self.group, self.metric, {key: self.frames[seed] for key, seed in finer.items()})
+        return Scores(self.group, self.metric, {key: self.frames[seed] for key, seed in common.items()})
 
     def replicates(self, shared: np.ndarray | None = None) -> np.ndarray:
         """Bootstrap replicates of the only frame's metric, shape (REPLICATES,).
@@ -224,6 +239,8 @@ def chance_corrected(value: float, dense: float, chance: float, higher_is_better
 
 def estimate_value(scores: Scores) -> Estimate:
     """The metric itself."""
+    if not scores.frames:
+        return UNDEFINED
     if scores.several:
         return t_interval(list(scores.values.values()))
     return percentile_interval(next(iter(scores.values.values())), scores.replicates())
@@ -240,7 +257,7 @@ def estimate_retained(scores: Scores, dense: Scores) -> Estimate:
     _check_pair(scores, dense)
     better = scores.metric.higher_is_better
     shares = [float(retained(scores.values[seed], dense.values[seed], better)) for seed in scores.values]
-    if not np.isfinite(shares).all():
+    if not shares or not np.isfinite(shares).all():
         return UNDEFINED
     if scores.several:
         return t_interval(shares)
@@ -255,7 +272,7 @@ class Pair:
     dense: Scores
 
     def like(self, other: Scores) -> Pair:
-        """Both sides once per replicate of ``other``; see :meth:`Scores.like`."""
+        """Both sides with the replicates that ``other`` has too; see :meth:`Scores.like`."""
         scores = self.scores.like(other)
         return Pair(scores, self.dense.like(scores))
 
@@ -284,7 +301,7 @@ def drop_difference(easy: Pair, hard: Pair) -> Estimate:
     if set(low) != set(high):
         raise DataError(f"{easy.scores.group}, {hard.scores.group}: the sides of a contrast differ in seeds")
     differences = [high[seed] - low[seed] for seed in low]
-    if not np.isfinite(differences).all():
+    if not differences or not np.isfinite(differences).all():
         return UNDEFINED
     if easy.scores.several:
         return t_interval(differences)

@@ -9,7 +9,9 @@ Conventions:
   may be near 0.
 - An empty field means that the quantity is not defined: percent_of_dense, its interval, relative_drop and
   chance_percent where the dense metric is not above 0, chance_corrected where the dense model is not better
-  than chance, chance for perplexity unless the task names one. No other field is ever empty.
+  than chance, chance for perplexity unless the task names one.
+- diverged names the seeds whose fine-tuning, or the dense model's, diverged: they count in nothing, and n_seeds
+  counts the others. A point without a seed left has n_seeds 0 and no value. No other field is ever empty.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ COLUMNS = [
     "dense",
     "chance_percent",
     "reference_model",
+    "diverged",
 ]
 CONTRAST_COLUMNS = [
     "experiment",
@@ -99,7 +102,8 @@ def points(plan: dict[str, Any], outcomes: dict[Point, Outcome]) -> pd.DataFrame
 def _row(name: str, point: Point, outcome: Outcome, dense: Outcome) -> dict[str, Any]:
     value, share = estimate_value(outcome.scores), estimate_retained(outcome.scores, dense.scores)
     better = outcome.scores.metric.higher_is_better
-    reference = float(np.mean(list(dense.scores.values.values())))
+    beside = dense.scores.like(outcome.scores) if outcome.diverged and outcome.scores.frames else dense.scores
+    reference = float(np.mean(list(beside.values.values()))) if beside.frames else float("nan")
     return {
         "experiment": name,
         **vars(point),
@@ -120,6 +124,7 @@ def _row(name: str, point: Point, outcome: Outcome, dense: Outcome) -> dict[str,
         "kind": outcome.kind,
         "dense": reference,
         "chance_percent": 100 * float(retained(outcome.chance, reference, better)),
+        "diverged": " ".join(outcome.diverged),
     }
 
 
@@ -191,7 +196,7 @@ def _contrast(
     (first, easy), (second, hard) = sides
     easy, hard = easy.like(hard.scores), hard.like(easy.scores)
     difference = drop_difference(easy, hard)
-    drops = [float(np.mean(list(pair.drops().values()))) for pair in (easy, hard)]
+    drops = [float(np.mean(list(pair.drops().values()) or np.nan)) for pair in (easy, hard)]
     return {
         "experiment": plan["experiment"]["name"],
         "panel": panel,

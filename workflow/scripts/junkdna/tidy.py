@@ -38,6 +38,7 @@ NAMES = [
     "third",
     "learnt_from",
     "informative",
+    "diverged",
     "source",
     *("scale", "claim", "statement", "experiments", "statistic", "verdict"),
     *("rule", "left_out", "over", "set", "levels"),

@@ -51,6 +51,14 @@ class Outcome:
     curve: list[dict[str, float]]
 
 
+class Diverged(ArithmeticError):  # noqa: N818 - a result, not an error
+    """The loss, or a weight, of a training is not finite; ``step`` is where that was seen."""
+
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(f"{what} at step {step}: diverged; lower `training.learning_rate`?")
+        self.step = step
+
+
 class Collator:
     """Pads a batch on the right to its longest example; options of a question become a second axis."""
 
@@ -133,7 +141,8 @@ def fine_tune(
         save_every: steps between checkpoints.
 
     Raises:
-        DataError: the task cannot be fine-tuned, the masks do not fit the transfer mode, or the loss is not finite.
+        DataError: the task cannot be fine-tuned, or the masks do not fit the transfer mode.
+        Diverged: the loss or a weight is not finite.
         AssertionError: the weights after training are not what the transfer mode promises.
     """
     training = task.training
@@ -170,6 +179,8 @@ def fine_tune(
         hasten(trainer, training.head_learning_rate)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(resume)) if resume.is_dir() else None)
     model.eval()
+    if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+        raise Diverged(steps, "a weight is not finite")
     keeper.verify()
     return Outcome(
         steps,
@@ -271,7 +282,7 @@ class StopAtNaN(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         if not math.isfinite(logs.get("loss", 0.0)):
-            raise DataError(f"the loss is {logs['loss']} at step {state.global_step}: lower `training.learning_rate`")
+            raise Diverged(state.global_step, f"the loss is {logs['loss']}")
 
 
 class Keeper(TrainerCallback):

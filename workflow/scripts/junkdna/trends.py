@@ -53,9 +53,6 @@ def trends(
 
     Args:
         measured: :func:`junkdna.drops.drops` of the same outcomes.
-
-    Raises:
-        DataError: the series of a panel were not run with the same seeds.
     """
     experiment = plan["experiment"]
     rows = []
@@ -119,7 +116,7 @@ def _tested(
         "n_series": len(points),
         "n_seeds": len(series[0].seeds),
         "n_examples": min(len(outcomes[point].scores.ids) for point in points),
-        "mean_drop": float(np.mean([one.values.mean() for one in series])),
+        "mean_drop": float(np.mean([one.values.mean() for one in series])) if series[0].seeds else float("nan"),
         "test": "undefined",
     }
     for name, found in (("rise", plain), ("rise_corrected", corrected)):

@@ -49,7 +49,7 @@ def compare(plan: dict[str, Any], outcomes: dict[Point, Outcome]) -> pd.DataFram
     rows = []
     for point, outcome in outcomes.items():
         base = reference_of(point, plan)
-        if base.model != point.model:
+        if base.model != point.model and outcome.scores.frames:  # not where all seeds diverged
             named = vars(point) | {"model": base.model, "twin": point.model}
             named["experiments"] = plan["experiment"]["name"]
             rows.append({key: named[key] for key in ("experiments", *KEY)} | _difference(outcomes[base], outcome))
@@ -67,7 +67,7 @@ def merge(compared: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _difference(outcome: Outcome, twin: Outcome) -> dict[str, Any]:
-    scores, other = outcome.scores, twin.scores
+    scores, other = outcome.scores.like(twin.scores), twin.scores
     if set(scores.frames) != set(other.frames) or not np.array_equal(scores.ids, other.ids):
         raise DataError(f"{scores.group}: other seeds or examples than its untrained twin's; evaluate both again")
     sign = 1 if scores.metric.higher_is_better else -1

@@ -12,6 +12,7 @@ from junkdna.files import atomic_path
 
 # Rows that are the same for every method and level of a panel.
 DENSE_ROW, CONTROL_ROW, CHANCE_ROW = "dense", "untrained", "chance"
+DIVERGED = "diverged"
 INTERVAL = "brackets: 95 % interval, t over seeds where fine-tuned with several seeds, else bootstrap over examples"
 LATEX = {"\\": r"\textbackslash{}", "→": r"$\rightarrow$", "\u2013": "--"}
 LATEX |= {character: f"\\{character}" for character in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\^{}"}
@@ -22,9 +23,9 @@ def wide(experiment: dict[str, Any], table: pd.DataFrame, methods: dict[str, Any
 
     Every panel starts with the metric of the dense model, of the untrained control and of chance. The rows
     below are percent of dense, or the metric where the experiment's ``y`` is `value`. ``-`` where nothing was
-    run.
+    run, `diverged` where no fine-tuning gave a model.
     """
-    found = curves(experiment, table)
+    found = curves(experiment, table, diverged=True)
     columns, digits = ("value", "ci_low", "ci_high"), 3
     if experiment["y"] == "percent_of_dense":
         columns, digits = ("percent_of_dense", "percent_ci_low", "percent_ci_high"), 1
@@ -40,9 +41,7 @@ def wide(experiment: dict[str, Any], table: pd.DataFrame, methods: dict[str, Any
             named = dict(zip(keys, values, strict=True))
             method = methods.get(named.get("method"), {}).get("label", "")
             name = ", ".join([method, *(named[key] for key in varied if key in named)])
-            cells = {
-                row.series: _cell(*(getattr(row, column) for column in columns), digits) for row in group.itertuples()
-            }
+            cells = {row.series: _cell(row, columns, digits) for row in group.itertuples()}
             rows.append([panel, name, level_label(named["level"]), *(cells.get(label, "-") for label in labels)])
     return pd.DataFrame(rows, columns=["panel", "method", "level", *labels])
 
@@ -53,17 +52,28 @@ def _reference_rows(experiment: dict[str, Any], table: pd.DataFrame, panel: str,
         for row in references(experiment, table, panel, label).itertuples():
             name = CONTROL_ROW if row.control else DENSE_ROW
             key = (f"{name}, {row.model}", metric_label(row.metric))
-            rows.setdefault(key, {})[label] = _cell(row.value, row.ci_low, row.ci_high, 3)
+            rows.setdefault(key, {})[label] = _cell(row, ("value", "ci_low", "ci_high"), 3)
             if not row.control and not pd.isna(row.chance):
                 rows.setdefault((CHANCE_ROW, key[1]), {})[label] = f"{row.chance:.3f}"
     order = [key for name in (DENSE_ROW, CONTROL_ROW, CHANCE_ROW) for key in rows if key[0].split(",")[0] == name]
     return [[panel, *key, *(rows[key].get(label, "-") for label in labels)] for key in order]
 
 
-def _cell(value: float, low: float, high: float, digits: int) -> str:
+def _cell(row: Any, columns: tuple[str, str, str], digits: int) -> str:
+    value, low, high = (getattr(row, column) for column in columns)
     if pd.isna(value):
-        return "not defined"
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+        return "not defined" if row.n_seeds else DIVERGED
+    mark = f" ({row.n_seeds:.0f} seeds)" if row.diverged else ""
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]{mark}"
+
+
+def left_out(table: pd.DataFrame) -> str:
+    """What of the table counts in nothing because a fine-tuning diverged, as a sentence; empty if nothing."""
+    state = ["model", "method", "level", "transfer", "task", "fraction"]
+    rows = table[table["diverged"] != ""].drop_duplicates([*state, "diverged"])
+    found = [f"{', '.join(row[key] for key in state)}: {row['diverged']}" for _, row in rows.iterrows()]
+    said = f"Left out, as the fine-tuning or that of the dense model {DIVERGED} (seeds): {'; '.join(found)}."
+    return said if found else ""
 
 
 def caption(experiment: dict[str, Any]) -> str:
@@ -76,8 +86,8 @@ def caption(experiment: dict[str, Any]) -> str:
     )
 
 
-def write_markdown(path: Path, experiment: dict[str, Any], table: pd.DataFrame) -> None:
-    """Write the wide table as a pipe table under its caption."""
+def write_markdown(path: Path, experiment: dict[str, Any], table: pd.DataFrame, note: str = "") -> None:
+    """Write the wide table as a pipe table under its caption, with a note below it."""
 
     def line(cells: list[str]) -> str:
         return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
@@ -89,13 +99,15 @@ def write_markdown(path: Path, experiment: dict[str, Any], table: pd.DataFrame) 
         line(["---"] * 3 + ["---:"] * (table.shape[1] - 3)),
     ]
     lines += [line(row) for row in table.to_numpy().tolist()]
+    lines += ["", note] if note else []
     with atomic_path(path) as aside:
         aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_latex(path: Path, experiment: dict[str, Any], table: pd.DataFrame) -> None:
-    """Write the wide table for ``\\usepackage{booktabs}``, a rule between panels."""
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escape(caption(experiment).replace('`', ''))}}}"]
+def write_latex(path: Path, experiment: dict[str, Any], table: pd.DataFrame, note: str = "") -> None:
+    """Write the wide table for ``\\usepackage{booktabs}``, a rule between panels, the note in its caption."""
+    said = f"{caption(experiment)} {note}".strip()
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escape(said.replace('`', ''))}}}"]
     lines += [
         rf"\label{{tab:{experiment['name']}}}",
         rf"\begin{{tabular}}{{lll{'r' * (table.shape[1] - 3)}}}",
