@@ -98,6 +98,6 @@ def test_shipped_configurations_expand_and_every_curve_has_points(extra: str | N
         made = plan(experiment, expand(experiment, calibrated(catalog)), catalog, "results")
         points = [cell | {"variant": v} for cell in made["cells"] for v in catalog.tasks[cell["task"]].variants]
         # What tables and figures will do when all the work is done: each curve has one point a level, and some points.
-        table = pd.DataFrame(points).drop_duplicates([*Point.__dataclass_fields__])
+        table = pd.DataFrame(points).drop_duplicates([*Point.__dataclass_fields__]).assign(n_seeds=1)
         found = set(curves(made["experiment"], table)[["panel", "series"]].itertuples(index=False, name=None))
         assert found == {(panel.label, series.label) for panel in experiment.panels for series in experiment.series}

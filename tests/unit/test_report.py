@@ -15,7 +15,7 @@ import pytest
 
 import page as pages
 from junkdna.charts import charts, with_corrected
-from junkdna.files import DataError
+from junkdna.files import DataError, write_json
 from junkdna.report import UNDEFINED, _markdown, _table
 from junkdna.tidy import read_csv
 
@@ -151,7 +151,12 @@ def test_page_needs_nothing_but_itself_and_is_the_same_again(made: tuple[dict[st
 
 def test_data_never_become_markup(tmp_path: Path) -> None:
     series = [{"label": HOSTILE, "where": {"variant": "two"}}, {"label": "8", "where": {"variant": "eight"}}]
-    plan = pages.simulated(tmp_path, title=HOSTILE, question=HOSTILE, series=series, series_title=HOSTILE)
+    panels = [{"label": HOSTILE, "where": {}}]
+    plan = pages.simulated(
+        tmp_path, title=HOSTILE, question=HOSTILE, series=series, panels=panels, series_title=HOSTILE
+    )
+    plan["methods"]["random"]["label"] = plan["tasks"]["options"]["label"] = HOSTILE
+    write_json(tmp_path / "plan.json", plan)
     (tmp_path / "claims.csv").write_text(f'claim,verdict,statement\nC1,supported,"{HOSTILE}"\n')
     (tmp_path / "claims.md").write_text(f"# Claims\n\n{HOSTILE}\n\n[link](javascript:alert(3))\n")
     texts = json.dumps({"captions": {"choices": HOSTILE}, "claims": {"choices": [HOSTILE]}, "options": [HOSTILE]})

@@ -90,7 +90,7 @@ def write_markdown(path: Path, experiment: dict[str, Any], table: pd.DataFrame, 
     """Write the wide table as a pipe table under its caption, with a note below it."""
 
     def line(cells: list[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |"
 
     lines = [
         caption(experiment),
