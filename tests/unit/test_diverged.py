@@ -10,10 +10,9 @@ import pytest
 from simulated import calibrated, options_plan, trained, write_cells
 from test_tables import aggregated, probability, row
 
-from junkdna import claims, drops, figures, predictions, report, twins, verdicts
+from junkdna import claims, drops, figures, predictions, report, telling, twins, verdicts
 from junkdna.charts import charts
 from junkdna.difficulty import score_difficulty
-from junkdna.evidence import informative
 from junkdna.files import DataError, read_json, write_json
 from junkdna.outcomes import read_outcomes
 from junkdna.responses import estimate, read_responses
@@ -136,7 +135,8 @@ def test_difficulty_and_claims_go_on(tmp_path: Path, lost: dict[str, Any]) -> No
     scores = score_difficulty([plan], [dense], [beside], human, estimate(read_responses([plan])))
     assert len(scores) == 2 and scores["dense_metric"].notna().all()
     known = claims.read_claims(PROJECT / "config/claims.yaml")
-    arranged = verdicts.arrange_all(known, [(plan, read_csv(tmp_path / "t.csv"))], informative(scores))
+    told = telling.find(known.rules, scores, twins.merge([beside]))
+    arranged = verdicts.arrange_all(known, [(plan, read_csv(tmp_path / "t.csv"))], told)
     findings = verdicts.find(known, arranged, [drops.read(tmp_path / "t_drops.parquet")])
-    judged = verdicts.judge(known, findings)
+    judged = verdicts.judge(known, findings, "organism")
     assert judged.set_index("claim")["n_seeds"].max() in (2, 3)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from micro import ASKED, TRAINED, Project, copy_project
 from safetensors import safe_open
+
+from micro import ASKED, TRAINED, Project, copy_project
 
 AGGREGATES = {"plan", "aggregate", "plot", "score_difficulty", "plot_difficulty", "claims", "all_figures"}
 METHODS = {"magnitude": ["0.30"], "wanda": ["0.50"], "wanda_dense": ["0.30", "0.60"], "gptq": ["3bit"]}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pandas as pd
-from micro import Project
 
+from micro import Project
 from support import PROJECT
 
 STRANGERS_TASK = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
+
 from micro import ASKED, SETTINGS, TRAINED, Project
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from micro import Project, copy_project
 
+from micro import Project, copy_project
 from support import HARNESS, MIRROR, needs_harness, needs_mirror
 
 TASK = {

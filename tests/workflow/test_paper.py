@@ -6,12 +6,12 @@ import re
 from collections import Counter
 
 import pytest
-from micro import Project
 
 from junkdna.catalog import Catalog
 from junkdna.config import PROJECT, Experiment, calibrated, read_all
 from junkdna.estimate import jobs_of
 from junkdna.grid import expand_all
+from micro import Project
 
 SPARSITIES = [f"0.{tenth}0" for tenth in range(1, 10)]
 PATTERNS = [f"{n}of8" for n in range(7, 0, -1)]

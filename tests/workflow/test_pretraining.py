@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import yaml
-from micro import Project
 
 from junkdna.files import sha256
+from micro import Project
 
 
 def test_from_text_to_models(fresh: Project) -> None:

@@ -7,7 +7,6 @@ import re
 import shlex
 
 from micro import TRAINED, Project
-
 from support import PROJECT
 
 README = (PROJECT / "README.md").read_text()

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 
 import pandas as pd
+
 from micro import ASKED, Project
 
 AGGREGATES = {"plan", "aggregate", "plot", "score_difficulty", "plot_difficulty", "claims", "all_figures"}

@@ -11,8 +11,8 @@ import time
 
 import pytest
 import yaml
-from micro import ASKED, TRAINED, Project
 
+from micro import ASKED, TRAINED, Project
 from support import PROJECT
 
 
