@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from micro import Project
 
+from micro import Project
 from support import PROJECT
 
 # The record of docs/NAME.md lies in resources/NAME/results.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from micro import ASKED, SETTINGS, Project
 
 # The only columns that rest on the scores of options, which are rounded.
