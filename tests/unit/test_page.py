@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,12 @@ def test_the_page_tells_run_pretraining_experiments_claims_and_provenance(run: P
     assert "How to read it." in text and "| Question NLI | dense, roberta | accuracy |" in text
     assert "- Question NLI, magnitude: at 90 % the drop's rise from All to A tenth is " in text
     assert "- Question NLI: All and A tenth are in the paper's order at " in text
+    # Of 2 panels with 5 levels each one has a reported curve for both series.
+    overview = re.search(r"\| E1 T \| (\d+) of 10 \| (\d+) of (\d+) \| (\d+) of (\d+) \|", text)
+    told, agree, points, same, apart = map(int, overview.groups())
+    compared = read_csv(run / "against_reported.csv")
+    within = (compared["difference_low"] <= 0) & (compared["difference_high"] >= 0)
+    assert told > 0 and (agree, points) == (within.sum(), len(compared)) and 0 <= same <= apart <= 10
     assert "| commit | 0123 | 13 |" in text and "torch 2.13.0" in text
     assert str(run) not in text and write(run) == text
 

@@ -6,6 +6,7 @@ configuration; :mod:`junkdna.page_run` has the parts on the run itself.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,7 +41,9 @@ nothing, and the claims leave the task out.
 EXPERIMENTS = """
 ## The experiments
 
-{trends}{reported}"""
+{trends}{reported}
+{overview}
+"""
 TRENDS = """Sentences on drops take each curve at the level where its series have lost about 30 % on average, where easy
 and hard can be told apart best. A rise is *told from 0* at a level where its one-sided test, corrected over the levels
 and methods of the panel (Holm), has p < 0.05.
@@ -81,6 +84,7 @@ def write_page(
     files = {path.name: path for path in tables}
     figures = {path.stem: path for path in images}
     found = [read_plan(path) for path in plans]
+    _check(found, files)
     run = page_run.read_run(record)
     methods = {key: entry["label"] for plan in found for key, entry in plan["methods"].items()}
     options = "".join(f"{option} " for option in texts["options"])
@@ -89,7 +93,11 @@ def write_page(
         HEAD.format(name=name, options=f"{options}-- " if options else ""),
         page_run.describe(run, found),
         _pretraining(read_csv(files["pretraining.csv"])),
-        EXPERIMENTS.format(trends=TRENDS, reported="" if reported is None else REPORTED),
+        EXPERIMENTS.format(
+            trends=TRENDS,
+            reported="" if reported is None else REPORTED,
+            overview=_overview(found, files, reported),
+        ),
     ]
     for plan in found:
         own = plan["experiment"]["name"]
@@ -103,6 +111,34 @@ def write_page(
                 shutil.copyfile(figures[own], aside / figures[own].name)
     with atomic_path(output) as aside:
         aside.write_text("".join(parts), encoding="utf-8")
+
+
+def _check(plans: list[dict[str, Any]], files: dict[str, Path]) -> None:
+    names = [plan["experiment"]["name"] for plan in plans]
+    wanted = ["pretraining.csv", *(f"{name}.md" for name in names)]
+    wanted += [f"{name}_{kind}.csv" for name in names for kind in ("trends", "contrasts", "curves")]
+    missing = [file for file in wanted if file not in files]
+    if missing:
+        raise DataError(f"{missing[0]}: not among the tables; there are {', '.join(sorted(files))}")
+
+
+def _overview(plans: list[dict[str, Any]], files: dict[str, Path], reported: pd.DataFrame | None) -> str:
+    """A row per experiment: where the drop's rise is told from 0, and where values and order agree with the paper."""
+    rows = []
+    for experiment in (plan["experiment"] for plan in plans):
+        cells = ["-", "-", "-"]
+        if experiment["ordered"]:
+            trends = read_csv(files[f"{experiment['name']}_trends.csv"])
+            cells[0] = f"{int((trends['p_holm'] < ALPHA).sum())} of {len(trends)}"
+        if reported is not None and len(own := reported[reported["experiment"] == experiment["name"]]):
+            agree = (own["difference_low"] <= 0) & (own["difference_high"] >= 0)
+            orders = [found[2:] for _, here in own.groupby("panel") for found in _orders(here, experiment)]
+            apart, same = (sum(map(len, found)) for found in zip(*orders, strict=True))
+            cells[1:] = [f"{int(agree.sum())} of {len(own)}", f"{same} of {apart}"]
+        rows.append([f"{experiment['id']} {experiment['title']}", *cells])
+    columns = ["experiment", "rises told from 0", "points that agree with the paper", "points in the paper's order"]
+    shown = len(columns) if reported is not None else 2
+    return table(columns[:shown], [row[:shown] for row in rows])
 
 
 def _pretraining(compared: pd.DataFrame) -> str:
@@ -146,10 +182,6 @@ def _experiment(
 ) -> str:
     experiment = plan["experiment"]
     name = experiment["name"]
-    wanted = [f"{name}.md", *(f"{name}_{kind}.csv" for kind in ("trends", "contrasts", "curves"))]
-    missing = [file for file in wanted if file not in files]
-    if missing:
-        raise DataError(f"{missing[0]}: not among the tables; there are {', '.join(sorted(files))}")
     lines = [f"\n### {experiment['id']}: {experiment['title']}\n", f"*{experiment['question']}*\n"]
     lines += [f"![{experiment['title']}]({image})\n"] if image else []
     lines += [f"{caption}\n"] if caption else []
@@ -258,29 +290,27 @@ def reported_sentences(compared: pd.DataFrame, experiment: dict[str, Any]) -> It
                     most = off["difference"].abs().max()
                     said += f"; it is {word} at {joined(_levels(off))}, by up to {most:.0f} points"
             yield said + "."
-        yield from _orders(str(panel), here, experiment)
+        for easy, hard, apart, same in _orders(here, experiment):
+            if len(apart):
+                found = counted(_levels(same), len(apart), "level")
+                yield f"{panel}: {easy} and {hard} are in the paper's order at {found}."
 
 
 def _levels(rows: pd.DataFrame) -> list[str]:
     return [level_label(level) for level in rows["level"]]
 
 
-def _orders(panel: str, here: pd.DataFrame, experiment: dict[str, Any]) -> Iterable[str]:
-    """Whether the order of the easiest and hardest series, or of every two without an order, is the paper's."""
+def _orders(here: pd.DataFrame, experiment: dict[str, Any]) -> Iterable[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
+    """The easiest and hardest series of each axis, or without an order every two: their names, the points of a panel
+    where the paper has the two apart, and those of them where ours are in the same order."""
     for labels in difficulty_axes(experiment).values():
-        if experiment["ordered"]:
-            pairs = [(labels[0], labels[-1])]
-        else:
-            pairs = [(a, b) for n, a in enumerate(labels) for b in labels[n + 1 :]]
+        pairs = [(labels[0], labels[-1])] if experiment["ordered"] else itertools.combinations(labels, 2)
         for easy, hard in pairs:
             sides = [here[here["series"] == label] for label in (easy, hard)]
             both = sides[0].merge(sides[1], on=["method", "level"], suffixes=("_easy", "_hard"))
-            theirs = both["reported_hard"] - both["reported_easy"]
-            apart = both[theirs.abs() > both["uncertainty_easy"] + both["uncertainty_hard"]]
-            if len(apart):
-                theirs, ours = (apart[f"{who}_hard"] - apart[f"{who}_easy"] for who in ("reported", "ours"))
-                same = counted(_levels(apart[theirs * ours > 0]), len(apart), "level")
-                yield f"{panel}: {easy} and {hard} are in the paper's order at {same}."
+            theirs, ours = (both[f"{who}_hard"] - both[f"{who}_easy"] for who in ("reported", "ours"))
+            apart = theirs.abs() > both["uncertainty_easy"] + both["uncertainty_hard"]
+            yield easy, hard, both[apart], both[apart & (theirs * ours > 0)]
 
 
 def _lowered(claims: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from junkdna.markdown import joined
 from junkdna.verdicts import NOT_SUPPORTED, SUPPORTED, UNDECIDED
 
 ALIKE, OPPOSITE, SOME, NONE = "decided alike", "in opposite ways", "at some scales only", "at none"
@@ -36,7 +37,7 @@ def together(both: pd.DataFrame) -> str:
     found = [_claim(list(rows.itertuples())) for _, rows in both.groupby("claim", sort=False)]
     kinds = [kind for kind, _ in found]
     shares = ", ".join(f"{kinds.count(kind)} {kind}" for kind in (ALIKE, OPPOSITE, SOME, NONE))
-    text = [f"Judged by the same rules at {_listed(scales)}: of {len(found)} claims, {shares}."]
+    text = [f"Judged by the same rules at {joined(scales)}: of {len(found)} claims, {shares}."]
     text += [sentence for wanted in (OPPOSITE, ALIKE, SOME, NONE) for kind, sentence in found if kind == wanted]
     if OPPOSITE in kinds:
         text.append("What is decided in opposite ways depends on models and tasks: it does not carry over.")
@@ -55,10 +56,10 @@ def _claim(rows: list[Any]) -> tuple[str, str]:
     decided = {verdict: scales for verdict, scales in at.items() if scales}
     unsure = [row.scale for row in told if row.verdict == UNDECIDED]
     kind = OPPOSITE if len(decided) > 1 else NONE if not decided else SOME if unsure or len(told) < 2 else ALIKE
-    parts = [f"{verdict} at {_listed(scales)}" for verdict, scales in decided.items()]
-    parts += [f"undecided at {_listed(unsure)}"] if unsure else []
+    parts = [f"{verdict} at {joined(scales)}" for verdict, scales in decided.items()]
+    parts += [f"undecided at {joined(unsure)}"] if unsure else []
     silent = [row.scale for row in rows if pd.isna(row.effect)]
-    parts += [f"without data at {_listed(silent)}"] if silent else []
+    parts += [f"without data at {joined(silent)}"] if silent else []
     return kind, f"{claim} is {', '.join(parts[:-1])}{' and ' if len(parts) > 1 else ''}{parts[-1]}{_effects(told)}."
 
 
@@ -69,7 +70,3 @@ def _effects(rows: list[Any]) -> str:
         return "; the intervals do not meet, so that the effect differs between the scales"
     same = len({row.effect > 0 for row in rows}) == 1
     return f"; the effects point {'the same way' if same else 'in opposite directions'}, and the intervals meet"
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
