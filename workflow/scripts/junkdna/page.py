@@ -52,7 +52,7 @@ REPORTED = """
 Hollow markers are values read from the paper's figures, of much larger models. A point *agrees* with the paper where
 the interval of the difference holds 0; that interval is ours, widened by the uncertainty of the reading, for the paper
 reports no spread. The *order* of two series agrees at a level where the paper has them apart by more than that
-uncertainty, and ours differ in the same direction.
+uncertainty, and ours differ in the same direction; without any likeness, half of them would.
 """
 ALPHA = 0.05
 # Of so many series without an order every two are compared; of more, each curve is described.

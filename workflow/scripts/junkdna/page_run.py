@@ -12,7 +12,7 @@ from junkdna.markdown import joined, table
 
 RUN = """## What was run
 
-{experiments} That are {cells} evaluated cells and {trainings} fine-tunings, with {seeds}. Fine-tuning took {tuning} and
+{experiments} These are {cells} evaluated cells and {trainings} fine-tunings, with {seeds}. Fine-tuning took {tuning} and
 evaluation {evaluating}, added up over jobs, several of which may have run side by side.
 
 {models}
