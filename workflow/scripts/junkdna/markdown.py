@@ -15,7 +15,7 @@ def table(columns: list[str], rows: Iterable[list[str]], text: int = 1) -> str:
     """
 
     def line(cells: list[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |"
 
     rule = line(["---"] * text + ["---:"] * (len(columns) - text))
     return "\n".join([line(columns), rule, *map(line, rows)])

@@ -12,8 +12,8 @@ from junkdna.markdown import joined, table
 
 RUN = """## What was run
 
-{experiments} These are {cells} evaluated cells and {trainings} fine-tunings, with {seeds}. Fine-tuning took {tuning} and
-evaluation {evaluating}, added up over jobs, several of which may have run side by side.
+{experiments} These are {cells} evaluated cells and {trainings} fine-tunings, with {seeds}. Fine-tuning took {tuning}
+and evaluation {evaluating}, added up over jobs, several of which may have run side by side.
 
 {models}
 

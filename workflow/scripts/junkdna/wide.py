@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from junkdna import markdown
 from junkdna.curves import curves, level_label, metric_label, references
 from junkdna.files import atomic_path
 
@@ -88,17 +89,7 @@ def caption(experiment: dict[str, Any]) -> str:
 
 def write_markdown(path: Path, experiment: dict[str, Any], table: pd.DataFrame, note: str = "") -> None:
     """Write the wide table as a pipe table under its caption, with a note below it."""
-
-    def line(cells: list[str]) -> str:
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |"
-
-    lines = [
-        caption(experiment),
-        "",
-        line(list(table.columns)),
-        line(["---"] * 3 + ["---:"] * (table.shape[1] - 3)),
-    ]
-    lines += [line(row) for row in table.to_numpy().tolist()]
+    lines = [caption(experiment), "", markdown.table(list(table.columns), table.to_numpy().tolist(), text=3)]
     lines += ["", note] if note else []
     with atomic_path(path) as aside:
         aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
