@@ -91,7 +91,7 @@ def test_a_path_outside_the_grid_names_the_part_and_what_is_allowed() -> None:
         check_member("evaluate", "m/magnitude/0.60/none/a", known)
 
 
-@pytest.mark.parametrize("extra", [None, "organism_full.yaml", "real.yaml", "paper.yaml"])
+@pytest.mark.parametrize("extra", [None, "organism_full.yaml", "small.yaml", "real.yaml", "paper.yaml"])
 def test_shipped_configurations_expand_and_every_curve_has_points(extra: str | None) -> None:
     _, catalog, experiments = read_all([PROJECT / "config" / extra] if extra else [])
     for experiment in experiments.values():

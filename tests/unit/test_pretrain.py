@@ -149,14 +149,16 @@ def test_unknown_organism_and_document_are_errors() -> None:
         pretrain(read_recipe(content), "decoder", steps=50)
 
 
-def test_shipped_files_match_their_checksums() -> None:
-    lines = (ORGANISMS / "SHA256SUMS").read_text().splitlines()
+@pytest.mark.parametrize(("family", "most"), [("organisms", 8e6), ("small", 24e6)])
+def test_shipped_files_match_their_checksums(family: str, most: float) -> None:
+    folder = ROOT / "resources" / family
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
     listed = dict(reversed(line.split("  ")) for line in lines)
-    shipped = {str(p.relative_to(ORGANISMS)) for p in ORGANISMS.glob("*/*")}
-    assert set(listed) == shipped
+    models = [config.parent for config in folder.glob("*/config.json")]
+    assert set(listed) == {str(file.relative_to(folder)) for model in models for file in model.glob("*")}
     for name, digest in listed.items():
-        assert sha256(ORGANISMS / name) == digest, name
-    assert sum((ORGANISMS / name).stat().st_size for name in listed) < 8e6
+        assert sha256(folder / name) == digest, name
+    assert sum((folder / name).stat().st_size for name in listed) < most
 
 
 def test_shipped_architectures_are_those_of_the_recipe() -> None:
