@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,46 @@ def test_an_interrupted_training_ends_with_the_same_weights(manifest, monkeypatc
     assert steps[0] == 6, "it starts where the checkpoint ends"
     assert done == expected
     assert all(torch.equal(weight, resumed.state_dict()[name]) for name, weight in whole.state_dict().items())
+
+
+def test_sigterm_saves_and_the_next_run_ends_the_same(manifest, monkeypatch) -> None:
+    monkeypatch.setattr(training, "LOGGED", 3)  # a point of the curve for every four steps
+    whole, _, _, expected = tuned(manifest, "sparse", resume=manifest.parent / "whole")
+    assert [point["step"] for point in expected.curve] == [4, 8, 12]
+
+    def terminate(self, args, state, control, **_):
+        if state.global_step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.StopAtNaN, "on_step_end", terminate)
+        with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+            tuned(manifest, "sparse")
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert [file.name for file in (manifest.parent / "resume").iterdir()] == ["checkpoint-6"]
+    steps = []
+    monkeypatch.setattr(
+        training.StopAtNaN, "on_step_end", lambda self, args, state, *_, **__: steps.append(state.global_step)
+    )
+    resumed, _, _, done = tuned(manifest, "sparse")
+    assert steps == [7, 8, 9, 10, 11, 12]
+    assert done == expected, "the mean loss of steps 5 to 8 is over both runs"
+    assert all(torch.equal(weight, resumed.state_dict()[name]) for name, weight in whole.state_dict().items())
+    # A save that was itself cut short does not count.
+    state = manifest.parent / "resume/checkpoint-6/trainer_state.json"
+    state.write_text(state.read_text()[:100])
+    steps.clear()
+    assert tuned(manifest, "sparse")[3] == expected and steps[0] == 1
+
+
+def test_sigterm_in_the_last_step_is_too_late(manifest, monkeypatch) -> None:
+    def terminate(self, args, state, control, **_):
+        if state.global_step == state.max_steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training.StopAtNaN, "on_step_end", terminate)
+    assert tuned(manifest, "dense")[3].steps == 12
 
 
 def test_regression_learns_values(manifest: Path) -> None:

@@ -14,6 +14,10 @@ rule index_magnitudes:
         "<results>/benchmarks/compress/{model}/magnitudes.tsv"
     conda:
         ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=memory_of("index"),
+        runtime=minutes_of("index"),
     params:
         script=script("index_magnitudes.py"),
         model=model_json,
@@ -54,7 +58,10 @@ for swept, made in {"": ["{level}"], **SWEEPS}.items():
             ENVIRONMENT
         threads: 1
         resources:
-            mem_mb=2000,
+            mem_mb=memory_of("compress"),
+            runtime=minutes_of("compress"),
+            gpu=gpu_of("compress"),
+            gpu_slots=gpu_slots_of("compress"),
         params:
             script=script("compress.py"),
             model=model_json,

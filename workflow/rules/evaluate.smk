@@ -19,7 +19,10 @@ rule evaluate_compressed:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of("evaluate"),
+        runtime=minutes_of("evaluate"),
+        gpu=gpu_of("evaluate"),
+        gpu_slots=gpu_slots_of("evaluate"),
     params:
         script=script("evaluate.py"),
         model=model_json,
@@ -69,7 +72,10 @@ rule evaluate_finetuned:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of("evaluate"),
+        runtime=minutes_of("evaluate"),
+        gpu=gpu_of("evaluate"),
+        gpu_slots=gpu_slots_of("evaluate"),
     params:
         script=script("evaluate.py"),
         model=model_json,

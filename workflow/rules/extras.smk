@@ -84,7 +84,10 @@ rule pretrain_small_model:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(720),
+        gpu=int(MACHINE == "gpu"),
+        gpu_slots=4 * int(MACHINE == "gpu"),
     params:
         script=script("pretrain_small.py"),
         code=code_of("pretrain_small.py"),

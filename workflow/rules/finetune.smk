@@ -19,15 +19,19 @@ rule finetune:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory_of("finetune"),
+        runtime=minutes_of("finetune"),
+        gpu=gpu_of("finetune"),
+        gpu_slots=gpu_slots_of("finetune"),
     params:
         script=script("finetune.py"),
         model=model_json,
         task=training_json,
         code=code_of("finetune.py"),
     shell:
+        # exec: else a SIGTERM to the whole job would end the shell, and with it the job, before the checkpoint is saved.
         r"""
-        ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
+        exec ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
             --model-manifest {input.model:q} \
             --model {params.model:q} \
             --state {input.state:q} \

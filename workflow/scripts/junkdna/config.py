@@ -123,7 +123,8 @@ class Settings(Strict):
     )
     warm_start: bool = Field(True, description="Local runs fork jobs from a server that has torch loaded already.")
     environment: Literal["cpu", "gpu", "harness"] = Field(
-        "cpu", description="Which of envs/ the rules use under --sdm conda."
+        "cpu",
+        description="Which of envs/ the rules use under --sdm conda. With `gpu`, those that can use a GPU ask for one.",
     )
     figure_formats: list[Literal["svg", "pdf", "png"]] = ["svg", "pdf", "png"]
     pathvars: dict[str, str] = Field({}, description="Snakemake's path variables; {results: DIR} moves the results.")

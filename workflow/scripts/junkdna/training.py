@@ -24,12 +24,12 @@ from transformers import (
     set_seed,
 )
 from transformers.trainer_pt_utils import LabelSmoother
-from transformers.trainer_utils import get_last_checkpoint
 
 from junkdna.catalog import Task
 from junkdna.expression_model import ProblemCollator, encode_problems, labelled
 from junkdna.files import DataError
 from junkdna.models import LABELLED, matched, max_tokens
+from junkdna.resuming import Resumable, last_whole_checkpoint
 from junkdna.tasks import Question, per_option
 from junkdna.translation import encode_pairs
 
@@ -144,6 +144,7 @@ def fine_tune(
         DataError: the task cannot be fine-tuned, or the masks do not fit the transfer mode.
         Diverged: the loss or a weight is not finite.
         AssertionError: the weights after training are not what the transfer mode promises.
+        SystemExit: SIGTERM came; the checkpoint is in ``resume``.
     """
     training = task.training
     if training is None or not (task.has_head or task.kind == "translation"):
@@ -173,11 +174,13 @@ def fine_tune(
         data_collator=collate,
         # Of translations without smoothing too: mBART's own loss does not know of further batches of a step.
         compute_loss_func=LabelSmoother(training.label_smoothing) if smoothed else None,
-        callbacks=[keeper, StopAtNaN()],
+        callbacks=[keeper, StopAtNaN(), resumable := Resumable()],
     )
+    resumable.trainer = trainer
     if training.head_learning_rate is not None:
         hasten(trainer, training.head_learning_rate)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(resume)) if resume.is_dir() else None)
+    with resumable.heeding_sigterm():
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint(resume))
     model.eval()
     if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
         raise Diverged(steps, "a weight is not finite")

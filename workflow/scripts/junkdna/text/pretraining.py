@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -23,13 +21,11 @@ from transformers import (
     set_seed,
 )
 
-from junkdna.files import DataError, read_json
+from junkdna.resuming import last_whole_checkpoint
 from junkdna.text.corpus import IGNORED, Sequences
 from junkdna.text.recipe import TextModel, TextRecipe
 from junkdna.training import StopAtNaN, attend_fast
 from junkdna.world.tokenizer import BOS, EOS, PAD
-
-log = logging.getLogger(__name__)
 
 LOGGED = 200  # points of the loss curve
 SAVE_SECONDS = 120.0  # between checkpoints, at least
@@ -111,18 +107,6 @@ class SaveAtLog(StopAtNaN):
         state.log_history[-1]["seconds"] = time.monotonic() - self.start
         if time.monotonic() - self.last >= self.seconds and state.global_step < state.max_steps:
             control.should_save, self.last = True, time.monotonic()
-
-
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint whose last file is whole; those cut short by an interruption are removed."""
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]), reverse=True):
-        try:
-            read_json(checkpoint / "trainer_state.json")
-            return str(checkpoint)
-        except DataError:
-            log.warning("%s: not whole, removed", checkpoint)
-            shutil.rmtree(checkpoint)
-    return None
 
 
 def arguments(part: TextModel, seed: int, folder: Path, bfloat16: bool) -> TrainingArguments:
