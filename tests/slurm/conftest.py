@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 from cluster import Cluster, UnavailableError
 from micro import Project, copy_project
-from remote import PATIENCE, Remote, configure
+from remote import PATIENCE, TABLES, TRAINING, Remote, configure
 
 
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A finished run without a cluster."""
     project = configure(copy_project(tmp_path_factory.mktemp("local") / "project"))
-    project.snakemake("all_figures", timeout=PATIENCE)
+    project.snakemake(*TABLES, f"results/finetune/{TRAINING}/manifest.json", timeout=PATIENCE)
     return project
 
 

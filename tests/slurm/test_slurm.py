@@ -11,14 +11,13 @@ from pathlib import Path
 
 import psutil
 from cluster import capture, wait_for
-from remote import PATIENCE, STEPS, Remote, Run, job_fields, progress
+from remote import PATIENCE, STEPS, TABLES, TRAINING, Remote, Run, job_fields, progress
 
-TRAINING = "organism-encoder/dense/dense/dense/long/1.00/0"
 LOG = f"results/logs/finetune/{TRAINING}.log"
 
 
 def test_results_are_those_of_a_local_run(remote: Remote) -> None:
-    run = remote.start("asked", "trained")
+    run = remote.start(*TABLES)
     run.wait()
     for name in ("metrics.json", "predictions.parquet"):
         remote.assert_same(f"evaluate/**/{name}")
@@ -45,9 +44,9 @@ def test_results_are_those_of_a_local_run(remote: Remote) -> None:
             assert job["TimeLimit"] == "00:42:00", "twice that of a suite"
 
 
-def strike(run: Run, log: Path, least: int, blow: Callable[[str], object]) -> str:
-    """Let a training come to a step, strike its job, return what was logged until then."""
-    wait_for(f"step {least}", lambda: progress(log) >= least or run.process.poll() is not None, PATIENCE)
+def strike(run: Run, log: Path, least: float, blow: Callable[[str], object]) -> str:
+    """Let a training come to an epoch, strike its job, return what was logged until then."""
+    wait_for(f"epoch {least}", lambda: progress(log) >= least or run.process.poll() is not None, PATIENCE)
     assert run.process.poll() is None, run.output[-6000:]
     (number,) = capture("squeue", "-h", "-t", "RUNNING", "-p", "gpu", "-o", "%i").split()
     blow(number)
@@ -83,10 +82,10 @@ def test_a_training_survives_all_that_a_cluster_does_to_its_job(remote: Remote) 
         capture("scontrol", "update", f"JobId={number}", "EndTime=now")
 
     failed: list[str] = []
-    goes_on_after(strike(run, log, 20, lambda number: capture("scancel", number)))
-    goes_on_after(strike(run, log, 150, end))
-    goes_on_after(strike(run, log, 400, preempt))
-    assert "SIGTERM" not in strike(run, log, 700, fail)
+    goes_on_after(strike(run, log, 0.2, lambda number: capture("scancel", number)))
+    goes_on_after(strike(run, log, 0.6, end))
+    goes_on_after(strike(run, log, 1.2, preempt))
+    assert "SIGTERM" not in strike(run, log, 2, fail)
     (saved,) = (remote.project.root / "results/finetune" / TRAINING).glob("resume-*/checkpoint-*")
     step = saved.name.removeprefix("checkpoint-")
     wait_for("the next job", lambda: f"goes on at step {step} of" in log.read_text(), PATIENCE)
@@ -125,8 +124,3 @@ def test_more_memory_for_the_next_attempt_and_three_failures_are_the_end(remote:
     assert run.output.count(log) >= 3 and (root / log).read_text() == "broken on purpose\n"
     for job in broken:
         assert job["StdOut"] in run.output and log in Path(job["StdOut"]).read_text()
-
-
-def test_the_whole_configuration_ends_with_the_tables_of_a_local_run(remote: Remote) -> None:
-    remote.start("all_figures").wait()
-    assert remote.project.tables() == remote.local.tables()
