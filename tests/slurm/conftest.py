@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from cluster import Cluster, UnavailableError
-from micro import Project, copy_project
 from remote import PATIENCE, TABLES, TRAINING, Remote, configure
+
+from micro import Project, copy_project
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 from cluster import Cluster, capture
+
 from micro import ASKED, TRAINED, Project
 
 EPOCHS, STEPS = 4, 1500  # of the long training: some 20 s on a free machine

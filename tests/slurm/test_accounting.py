@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from cluster import capture, wait_for
-from micro import copy_project
 from remote import Remote, configure
+
+from micro import copy_project
 
 
 def test_gpus_are_accounted_for(cluster_with_accounting, local, tmp_path) -> None:

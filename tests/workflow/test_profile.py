@@ -8,8 +8,8 @@ import sys
 
 import pytest
 import yaml
-from micro import ASKED, Project, copy_project
 
+from micro import ASKED, Project, copy_project
 from support import PROJECT
 
 PROFILE = "workflow/profiles/slurm"
