@@ -14,7 +14,7 @@ from cluster import Cluster, capture
 from micro import ASKED, TRAINED, Project
 
 EPOCHS, STEPS = 4, 1500  # of the long training: some 20 s on a free machine
-PATIENCE = 3600  # seconds, on a busy one
+PATIENCE = 900  # seconds, on a busy one
 TRAINING = "organism-encoder/dense/dense/dense/long/1.00/0"
 TABLES = ("results/tables/asked.csv", "results/tables/trained.csv")
 FEW = {
