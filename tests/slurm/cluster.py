@@ -111,8 +111,8 @@ class Cluster:
             raise UnavailableError(f"{config}: this machine has a SLURM of its own")
         self.lock = open(Path(tempfile.gettempdir(), "junkdna-slurm.lock"), "w")  # noqa: SIM115 - held until stop()
         fcntl.flock(self.lock, fcntl.LOCK_EX)  # one cluster at a time
-        # Short, for the sockets, and open to all, as munged demands.
-        self.folder = Path(tempfile.mkdtemp(prefix="junkdna-slurm-", dir="/tmp"))
+        # Open to all, as munged demands.
+        self.folder = Path(tempfile.mkdtemp(prefix="junkdna-slurm-"))
         self.folder.chmod(0o755)
         try:
             self._configure()
