@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -109,13 +109,14 @@ def all_cells(experiments: dict[str, Experiment], calibrated: Collection[str] = 
     return sorted({cell for cells in expand_all(experiments, calibrated).values() for cell in cells})
 
 
-def check_member(kind: str, path: str, known: Iterable[str]) -> None:
+def check_member(kind: str, path: str, known: Collection[str]) -> None:
     """Fail with the nearest spellings unless ``path`` is one of the planned ones.
+
+    Called for every job of a plan, so ``known`` should be a set or a dictionary.
 
     Raises:
         ConfigError: nothing in the configuration asks for this path.
     """
-    known = set(known)
     if path in known:
         return
     parts = path.split("/")
