@@ -50,7 +50,9 @@ def experiment(name: str, tasks: list[str], **keys: object) -> dict:
         "title": "Generated",
         "question": "How long does it take?",
         "tasks": tasks,
-        "panels": [{"label": fraction, "where": {"fraction": fraction}} for fraction in keys.get("fractions", ["1.00"])],
+        "panels": [
+            {"label": fraction, "where": {"fraction": fraction}} for fraction in keys.get("fractions", ["1.00"])
+        ],
         "series": [{"label": task, "where": {"task": task}} for task in tasks],
         **keys,
     }

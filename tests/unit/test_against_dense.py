@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, entropy
 
-from junkdna.against_dense import _compared, divergence, mcnemar
+from junkdna.against_dense import compared, divergences, mcnemar
+from junkdna.answers import of_table
 from junkdna.metrics import METRICS
 from junkdna.statistics import Scores
 
@@ -27,7 +28,7 @@ def test_changed_lost_and_gained_by_hand() -> None:
     truth = [0, 0, 0, 0, 1, 1, 1, 1]
     dense = scores({None: [0, 0, 0, 2, 1, 1, 1, 2]}, truth)
     pruned = scores({None: [0, 0, 1, 1, 2, 1, 1, 1]}, truth)
-    found = _compared(pruned, dense)
+    found = compared([(pruned, dense)])[0]
     # Questions 2 and 4 are lost, 7 is gained, 3 is wrong in another way.
     assert [found[key] for key in ("changed", "lost", "gained")] == [4 / 8, 2 / 8, 1 / 8]
     assert found["difference"] == -1 / 8 and found["difference_ci_low"] < -1 / 8 < found["difference_ci_high"]
@@ -40,7 +41,7 @@ def test_free_answers_are_compared_after_normalisation() -> None:
         for texts in (["Paris", "Lyon", "x"], ["the paris", "Lyon", "y"])
     ]
     sides = [Scores("task", METRICS["exact_match"], {None: frame}) for frame in frames]
-    found = _compared(*sides)
+    found = compared([tuple(sides)])[0]
     assert found["changed"] == pytest.approx(1 / 3) and found["lost"] == found["gained"] == 0
 
 
@@ -50,7 +51,7 @@ def test_an_expression_without_a_value_is_compared_as_it_is_written() -> None:
         frame = pd.DataFrame({"id": ["a", "b", "c"], "prediction": texts, "y_pred": values, "y_true": 1.0})
         frames.append(frame.assign(accuracy=(frame["y_pred"] == 1).astype(float)))
     sides = [Scores("task", METRICS["accuracy"], {None: frame}) for frame in frames]
-    assert _compared(*sides)["changed"] == pytest.approx(1 / 3)
+    assert compared([tuple(sides)])[0]["changed"] == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(("lost", "gained"), [(0, 0), (3, 0), (0, 9), (10, 4), (7, 7), (60, 33)])
@@ -75,14 +76,15 @@ def test_divergence_is_scipys() -> None:
     for one, other in zip(logits, others, strict=True):
         p, q = (np.exp(v - v.max()) / np.exp(v - v.max()).sum() for v in (one, other))
         expected.append(entropy(p, q, base=2) if q.min() > 0 else 0.0)
-    assert divergence(pd.Series(logits), pd.Series(others)) == pytest.approx(expected)
+    frames = [of_table(pd.DataFrame({"id": ["a", "b", "c"], "option_scores": side})) for side in (others, logits)]
+    assert divergences([[tuple(frames)]]) == pytest.approx(np.array([[expected]]))
 
 
 def test_means_over_seeds_and_no_divergence_from_itself() -> None:
     truth, options = [0, 1, 1, 0], [np.array([0.0, -1.0])] * 4
     dense = scores({0: [0, 1, 1, 0], 1: [0, 1, 0, 0]}, truth, options)
     pruned = scores({0: [0, 1, 0, 0], 1: [1, 1, 1, 1]}, truth, options)
-    found = _compared(pruned, dense)
+    found = compared([(pruned, dense)])[0]
     assert found["lost"] == pytest.approx((0.25 + 0.5) / 2) and found["gained"] == pytest.approx((0 + 0.25) / 2)
     assert found["kl"] == found["kl_ci_low"] == found["kl_ci_high"] == 0
 
@@ -95,6 +97,6 @@ def test_regression_has_no_answers_that_change() -> None:
         frame = pd.DataFrame({"id": [f"{i:02}" for i in range(50)], "prediction": "x", "y_true": truth})
         frame = frame.assign(y_pred=truth + noise * generator.standard_normal(50), option_scores=None)
         sides.append(Scores("task", METRICS["pearson"], {None: frame}))
-    found = _compared(sides[1], sides[0])
+    found = compared([(sides[1], sides[0])])[0]
     assert found["difference_ci_high"] < 0
     assert all(math.isnan(found[key]) for key in ("changed", "lost", "gained", "mcnemar_p", "kl"))

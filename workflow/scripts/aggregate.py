@@ -6,9 +6,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from junkdna import against_dense, curve_measures, drops, tables, trends, wide
+from junkdna import against_dense, curve_measures, drops, statistics, tables, trends, wide
 from junkdna.logs import run
-from junkdna.outcomes import read_outcomes
+from junkdna.outcomes import in_order, read_lots
 from junkdna.tidy import read_plan, write_csv
 
 logger = logging.getLogger("junkdna.aggregate")
@@ -32,7 +32,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     plan = read_plan(args.plan)
     experiment = plan["experiment"]
-    outcomes = read_outcomes(plan)
+    outcomes, compared = {}, {}
+    for lot in read_lots(plan):
+        outcomes |= lot
+        statistics.draw(outcome.scores for outcome in lot.values())
+        compared |= against_dense.compare(plan, outcomes, lot)
+        for point in compared.keys() & lot.keys():
+            lot[point].scores.forget()
+    outcomes = in_order(plan, outcomes.items())
     table = tables.points(plan, outcomes)
     contrasts = tables.contrasts(plan, outcomes, table)
     readable = wide.wide(experiment, table, plan["methods"])
@@ -40,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     wide.write_latex(args.latex, experiment, readable, wide.left_out(table))
     write_csv(args.contrasts, contrasts)
     write_csv(args.curves, curve_measures.measure(plan, outcomes, table))
-    write_csv(args.against_dense, against_dense.compare(plan, outcomes, table))
+    write_csv(args.against_dense, against_dense.table(table, compared))
     measured = drops.drops(plan, outcomes)
     drops.write(args.drops, measured)
     write_csv(args.trends, trends.trends(plan, outcomes, table, measured))

@@ -13,16 +13,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import bdtr, log_softmax
+from scipy.special import bdtr
 
+from junkdna.answers import OPTIONS, TEXT, Frame, log_shares, right_answers
 from junkdna.curves import DENSE
-from junkdna.metrics import normalize_answer
-from junkdna.outcomes import Outcome, Point, reference_of, right_answers
-from junkdna.statistics import UNDEFINED, Estimate, Scores, both_ways, percentile_interval
+from junkdna.metrics import Metric, normalize_answer
+from junkdna.outcomes import Outcome, Point, reference_of
+from junkdna.statistics import UNDEFINED, Estimate, Scores, both_ways, check_pair, percentile_intervals
 
 KEYS = ["experiment", "model", "method", "level", "sparsity", "transfer", "task", "variant", "fraction", "metric"]
 MEASURES = ["difference", "changed", "lost", "gained", "kl"]
@@ -37,69 +40,100 @@ def mcnemar(lost: np.ndarray, gained: np.ndarray) -> float:
     return float(each[0]) if len(each) == 1 else float(min(1.0, 2 * np.median(each)))
 
 
-def divergence(dense: pd.Series, other: pd.Series) -> np.ndarray:
-    """KL divergence from ``dense`` in bits per example, of log-likelihoods or logits of the options, shape (n,)."""
-    lengths = dense.map(len).to_numpy()
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    logs = []
-    for side in (dense, other):
-        padded = np.full(mask.shape, -np.inf)
-        padded[mask] = np.concatenate(side.to_numpy())
-        # Of what is not there, 0: it adds exp(0) * (0 - 0).
-        logs.append(np.where(mask, log_softmax(padded, axis=1), 0.0))
-    return (np.exp(logs[0]) * (logs[0] - logs[1])).sum(1) / np.log(2)
+def compare(
+    plan: dict[str, Any], outcomes: dict[Point, Outcome], lot: Iterable[Point]
+) -> dict[Point, dict[str, float]]:
+    """The measures of some points; those of compressed models under study of which a seed is left.
 
+    Args:
+        outcomes: of these points and of the dense ones that they are compared with, with all that is known of answers.
 
-def compare(plan: dict[str, Any], outcomes: dict[Point, Outcome], table: pd.DataFrame) -> pd.DataFrame:
-    """One row per compressed point, in the order of the table of points."""
-    points = table[(table["method"] != DENSE) & (table["control"] == 0) & (table["n_seeds"] > 0)]
-    rows = []
-    for _, row in points.iterrows():
-        point = Point(*(row[key] for key in Point.__dataclass_fields__))
+    Raises:
+        DataError: a point and its reference differ in seeds or examples.
+    """
+    groups: dict[tuple[int, int], dict[Point, tuple[Scores, Scores]]] = {}
+    for point in lot:
         scores = outcomes[point].scores
-        dense = outcomes[reference_of(point, plan)].scores.like(scores)
-        rows.append({**row[[*KEYS, "n_examples", "n_seeds"]], **_compared(scores, dense)})
-    return pd.DataFrame(rows, columns=COLUMNS)
+        if point.method != DENSE and not outcomes[point].control and scores.frames:
+            dense = outcomes[reference_of(point, plan)].scores.like(scores)
+            check_pair(scores, dense)
+            groups.setdefault((id(scores.ids), len(scores.frames)), {})[point] = (scores, dense)
+    return {p: row for pairs in groups.values() for p, row in zip(pairs, compared([*pairs.values()]), strict=True)}
 
 
-def _compared(scores: Scores, dense: Scores) -> dict[str, float]:
-    found = dict.fromkeys(MEASURES, UNDEFINED)
-    values = np.array([scores.values[seed] - dense.values[seed] for seed in scores.frames])
-    found["difference"] = _interval(values, scores.seed_replicates - dense.seed_replicates)
-    p = float("nan")
-    sides = [[right_answers(frame, scores.metric) for frame in side.frames.values()] for side in (scores, dense)]
-    if all(answers is not None for side in sides for answers in side):
-        right, was_right = (np.stack(side) for side in sides)
+def table(points: pd.DataFrame, rows: dict[Point, dict[str, float]]) -> pd.DataFrame:
+    """The measures of points in the order of their table."""
+    names = list(Point.__dataclass_fields__)
+    found = [(row, rows.get(Point(*(row[name] for name in names)))) for row in points.to_dict("records")]
+    kept = [{key: row[key] for key in [*KEYS, "n_examples", "n_seeds"]} | own for row, own in found if own]
+    return pd.DataFrame(kept, columns=COLUMNS)
+
+
+def compared(pairs: list[tuple[Scores, Scores]]) -> list[dict[str, float]]:
+    """The measures of states and their dense references, all with the same examples and as many seeds."""
+    first = pairs[0][0]
+    found = {measure: [UNDEFINED] * len(pairs) for measure in MEASURES}
+    values = np.array([[scores.values[seed] - dense.values[seed] for seed in scores.frames] for scores, dense in pairs])
+    drawn = np.stack([scores.seed_replicates - dense.seed_replicates for scores, dense in pairs])
+    found["difference"] = _intervals(values, drawn)
+    frames = [[(frame, dense.frames[seed]) for seed, frame in scores.frames.items()] for scores, dense in pairs]
+    p = [math.nan] * len(pairs)
+    right, was_right = (_gathered(frames, lambda pair, s=s: right_answers(pair[s], first.metric)) for s in (0, 1))
+    if right is not None and was_right is not None:
         lost, gained = was_right * (1 - right), (1 - was_right) * right
-        found |= {"changed": _mean(scores, _changed(scores, dense))}
-        found |= {"lost": _mean(scores, lost), "gained": _mean(scores, gained)}
-        p = mcnemar(lost.sum(1), gained.sum(1))
-    pairs = [(dense.frames[seed], frame) for seed, frame in scores.frames.items()]
-    if all("option_scores" in frame and frame["option_scores"].notna().all() for pair in pairs for frame in pair):
-        found["kl"] = _mean(scores, np.stack([divergence(*(f["option_scores"] for f in pair)) for pair in pairs]))
-    named = {m: e for measure, e in found.items() for m, e in _named(measure, e)}
-    return {"mcnemar_p": p, **named}
+        changed = _gathered(frames, lambda pair: _changed(*pair, first.metric))
+        named = {"changed": changed, "lost": lost, "gained": gained}
+        found |= {measure: _means(first, each) for measure, each in named.items()}
+        p = [mcnemar(*counts) for counts in zip(lost.sum(2, dtype=float), gained.sum(2, dtype=float), strict=True)]
+    if all(OPTIONS in frame for pair in frames for both in pair for frame in both):
+        found["kl"] = _means(first, divergences(frames))
+    return [
+        {"mcnemar_p": p[i], **{m: end for measure in MEASURES for m, end in _named(measure, found[measure][i])}}
+        for i in range(len(pairs))
+    ]
 
 
-def _changed(scores: Scores, dense: Scores) -> np.ndarray:
-    """1 where the answer is another one, shape (seeds, examples)."""
+def divergences(frames: list[list[tuple[Frame, Frame]]]) -> np.ndarray:
+    """KL divergence from the dense model's options in bits per example, shape (states, seeds, examples)."""
+    dense = {id(before): log_shares(before) for pair in frames for _, before in pair}
+    shares = {key: np.exp(logs) for key, logs in dense.items()}
+    found = [
+        [(shares[id(before)] * (dense[id(before)] - log_shares(frame))).sum(1) for frame, before in pair]
+        for pair in frames
+    ]
+    return np.array(found) / np.log(2)
 
+
+def _gathered(frames: list[list[tuple[Frame, Frame]]], of: Callable[..., np.ndarray | None]) -> np.ndarray | None:
+    """What is found of every pair, shape (states, seeds, examples); None where one has nothing."""
+    found = [[of(both) for both in pair] for pair in frames]
+    return None if any(one is None for pair in found for one in pair) else np.array(found)
+
+
+def _changed(frame: Frame, dense: Frame, metric: Metric) -> np.ndarray:
+    """1 where the answer is another one."""
+    chosen, before = frame["y_pred"], dense["y_pred"]
+    if not (np.isnan(chosen).any() or np.isnan(before).any()):
+        return (chosen != before).astype(np.uint8)
     # As its metric compares answers: number_match would miss a sign without it.
-    words = scores.metric.name in ("exact_match", "f1", "contains", "contains_either")
-
-    def answers(frame: pd.DataFrame) -> np.ndarray:
-        text, chosen = frame["prediction"], frame["y_pred"]
-        return np.where(chosen.notna(), chosen.astype(str), text.map(normalize_answer) if words else text)
-
-    return np.stack([answers(f) != answers(dense.frames[seed]) for seed, f in scores.frames.items()]).astype(float)
-
-
-def _mean(scores: Scores, values: np.ndarray) -> Estimate:
-    return _interval(values.mean(1), scores.mean_replicates(values))
+    words = metric.name in ("exact_match", "f1", "contains", "contains_either")
+    sides = [
+        [
+            str(float(number)) if number == number else normalize_answer(text) if words else text
+            for number, text in zip(side["y_pred"], side.get(TEXT, side["y_pred"]), strict=True)
+        ]
+        for side in (frame, dense)
+    ]
+    return np.array([a != b for a, b in zip(*sides, strict=True)], dtype=np.uint8)
 
 
-def _interval(values: np.ndarray, replicates: np.ndarray) -> Estimate:
-    return percentile_interval(float(values.mean()), both_ways(values, replicates))
+def _means(scores: Scores, values: np.ndarray) -> list[Estimate]:
+    return _intervals(values.mean(2), scores.mean_replicates(values))
+
+
+def _intervals(values: np.ndarray, replicates: np.ndarray) -> list[Estimate]:
+    """Of shapes (states, seeds) and (states, seeds, REPLICATES)."""
+    return percentile_intervals(values.mean(1), both_ways(values.T, replicates.transpose(1, 2, 0)))
 
 
 def _named(measure: str, estimate: Estimate) -> list[tuple[str, float]]:

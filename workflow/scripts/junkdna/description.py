@@ -21,8 +21,8 @@ import itertools
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.special import log_softmax
 
+from junkdna.answers import N_OPTIONS, OPTIONS, log_shares
 from junkdna.statistics import UNDEFINED, Estimate, Scores, both_ways, percentile_interval
 
 
@@ -30,10 +30,9 @@ def answer_bits(scores: Scores) -> np.ndarray | None:
     """Bits that the right answer takes, shape (seeds, examples); None where options were not scored."""
     rows = []
     for frame in scores.frames.values():
-        if "option_scores" not in frame or frame["option_scores"].isna().any() or frame["y_true"].isna().any():
+        if OPTIONS not in frame or np.isnan(frame["y_true"]).any():
             return None
-        logs = frame["option_scores"].map(log_softmax)
-        rows.append([-found[int(right)] / np.log(2) for found, right in zip(logs, frame["y_true"], strict=True)])
+        rows.append(-log_shares(frame)[np.arange(len(frame["id"])), frame["y_true"].astype(int)] / np.log(2))
     return np.array(rows)
 
 
@@ -57,7 +56,7 @@ def online(trained: Mapping[float, Scores], fraction: float) -> Estimate:
     seeds = [seed for seed in first.frames if all(seed in trained[end].frames for end in ends)]
     if not seeds:
         return UNDEFINED
-    classes = np.array([[len(options) for options in first.frames[seed]["option_scores"]] for seed in seeds])
+    classes = np.array([first.frames[seed][N_OPTIONS] for seed in seeds])
     total = ends[0] * np.log2(classes)
     for start, end in itertools.pairwise(ends):
         rows = [list(trained[start].frames).index(seed) for seed in seeds]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from junkdna.curves import DENSE
 from junkdna.files import DataError, atomic_path
 from junkdna.outcomes import Outcome, Point, reference_of
-from junkdna.statistics import ROUNDING, Replicate, Scores, retained, shared
+from junkdna.statistics import ROUNDING, Replicate, Scores, retained, same_ids, shared
 
 RELATIVE, CORRECTED = "relative_drop", "chance_corrected_drop"
+ROWS = 1000  # written at a time
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def drop(scores: Scores, dense: Scores, chance: float | None = None) -> Drop:
         DataError: the two sides differ in seeds or examples.
     """
     dense = dense.like(scores)
-    if set(scores.frames) != set(dense.frames) or not np.array_equal(scores.ids, dense.ids):
+    if set(scores.frames) != set(dense.frames) or not same_ids(scores.ids, dense.ids):
         raise DataError(f"{scores.group}: other seeds or examples than the dense reference; evaluate both again")
     sides = [np.array([side.values[seed] for seed in scores.frames]) for side in (scores, dense)]
     drawn = [scores.seed_replicates, dense.seed_replicates]
@@ -82,32 +87,52 @@ def left(value: np.ndarray, dense: np.ndarray, better: bool, chance: float | Non
         return np.where(gain > ROUNDING, (value - chance) / (dense - chance), np.nan)
 
 
-def drops(plan: dict[str, Any], outcomes: dict[Point, Outcome]) -> dict[str, dict[Point, Drop]]:
+class Drops(Mapping[Point, Drop]):
+    """Drops of points by one measure, formed when they are asked for: all together would fill the memory.
+
+    Args:
+        pairs: point to its scores, its reference's, and the chance level to correct for or None.
+    """
+
+    def __init__(self, pairs: dict[Point, tuple[Scores, Scores, float | None]]) -> None:
+        self._pairs = pairs
+
+    def __getitem__(self, point: Point) -> Drop:
+        return drop(*self._pairs[point])
+
+    def __iter__(self) -> Iterator[Point]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+
+def drops(plan: dict[str, Any], outcomes: dict[Point, Outcome]) -> dict[str, Drops]:
     """Measure (RELATIVE, CORRECTED) to the drops of all compressed points of the models under study."""
-    found: dict[str, dict[Point, Drop]] = {RELATIVE: {}, CORRECTED: {}}
-    for point, outcome in outcomes.items():
-        if point.method != DENSE and not outcome.control and outcome.scores.frames:
-            dense = outcomes[reference_of(point, plan)].scores
-            found[RELATIVE][point] = drop(outcome.scores, dense)
-            found[CORRECTED][point] = drop(outcome.scores, dense, outcome.chance)
-    return found
+    compressed = {
+        point: (outcome.scores, outcomes[reference_of(point, plan)].scores, outcome.chance)
+        for point, outcome in outcomes.items()
+        if point.method != DENSE and not outcome.control and outcome.scores.frames
+    }
+    plain = {point: (*sides, None) for point, (*sides, _) in compressed.items()}
+    return {RELATIVE: Drops(plain), CORRECTED: Drops(compressed)}
 
 
-def write(path: Path, measured: dict[str, dict[Point, Drop]]) -> None:
+def write(path: Path, measured: Mapping[str, Mapping[Point, Drop]]) -> None:
     """Write drops as parquet, one row per point and measure; draws in single precision."""
-    rows = [
-        {
-            "measure": measure,
-            **vars(point),
-            "seeds": json.dumps(one.seeds),
-            "values": one.values,
-            "draws": one.draws.astype(np.float32).ravel(),
-        }
-        for measure, found in measured.items()
-        for point, one in found.items()
-    ]
-    with atomic_path(path) as aside:
-        pd.DataFrame(rows).to_parquet(aside, index=False)
+    names = [(measure, point) for measure, found in measured.items() for point in found]
+    with atomic_path(path) as aside, ExitStack() as stack:
+        writer = None
+        for start in range(0, max(1, len(names)), ROWS):
+            rows = [_row(measure, point, measured[measure][point]) for measure, point in names[start : start + ROWS]]
+            table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
+            writer = writer or stack.enter_context(pq.ParquetWriter(aside, table.schema))
+            writer.write_table(table)
+
+
+def _row(measure: str, point: Point, one: Drop) -> dict[str, Any]:
+    draws = one.draws.astype(np.float32).ravel()
+    return {"measure": measure, **vars(point), "seeds": json.dumps(one.seeds), "values": one.values, "draws": draws}
 
 
 def read(path: Path) -> dict[str, dict[Point, Drop]]:

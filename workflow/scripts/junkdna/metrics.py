@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from junkdna import expressions
 from junkdna.files import DataError
@@ -51,11 +50,11 @@ class Metric:
     is_mean: bool = False
     is_binary: bool = False
 
-    def compute(self, frame: pd.DataFrame) -> float:
+    def compute(self, frame: Mapping[str, Any]) -> float:
         """The metric of all rows."""
         return float(self.plain(*self._values(frame)))
 
-    def resampled(self, frame: pd.DataFrame, indices: np.ndarray) -> np.ndarray:
+    def resampled(self, frame: Mapping[str, Any], indices: np.ndarray) -> np.ndarray:
         """The metric of each resample.
 
         Args:
@@ -66,8 +65,8 @@ class Metric:
         """
         return self.batched(*(column[indices] for column in self._values(frame)))
 
-    def _values(self, frame: pd.DataFrame) -> list[np.ndarray]:
-        return [frame[column].to_numpy(dtype=float) for column in self.columns]
+    def _values(self, frame: Mapping[str, Any]) -> list[np.ndarray]:
+        return [np.asarray(frame[column], dtype=float) for column in self.columns]
 
 
 def confusion(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from junkdna.answers import OPTIONS, REMEDY, TEXT, Frame, Reader, right_columns
 from junkdna.curves import DENSE
 from junkdna.files import DataError, read_json
 from junkdna.metrics import METRICS, Metric
 from junkdna.statistics import Replicate, Scores
 
-REMEDY = "delete the cell's folder so that it is evaluated again"
 # metrics.json may be rounded; a larger difference means that the two files are of different runs.
 TOLERANCE = 1e-4
-# What is known of a single answer, beside the columns of the metric; read where the kind of task has it.
-ANSWERS = ("prediction", "y_pred", "y_true", "option_scores", "accuracy", "exact_match")
+# What is known of a single answer, beside the columns of the metric and whether it is right.
+COMPARED = (TEXT, "y_pred", OPTIONS)
+LOT = 32  # states whose answers are in memory whole
 
 
 @dataclass(frozen=True, order=True)
@@ -61,7 +58,19 @@ class Outcome:
 
 
 def read_outcomes(plan: dict[str, Any], dense_only: bool = False) -> dict[Point, Outcome]:
-    """Read the evaluated cells of a plan, the seeds of a point together.
+    """Read the evaluated cells of a plan, the seeds of a point together, in the plan's order; see :func:`read_lots`."""
+    return in_order(plan, (item for lot in read_lots(plan, dense_only) for item in lot.items()))
+
+
+def in_order(plan: dict[str, Any], found: Iterable[tuple[Point, Outcome]]) -> dict[Point, Outcome]:
+    """Points in the order of the plan's cells."""
+    found = dict(found)
+    named = (_point(cell, variant) for cell in plan["cells"] for variant in plan["tasks"][cell["task"]]["variants"])
+    return {point: found[point] for point in dict.fromkeys(named) if point in found}
+
+
+def read_lots(plan: dict[str, Any], dense_only: bool = False) -> Iterator[dict[Point, Outcome]]:
+    """Read the evaluated cells of a plan, LOT states of one task at a time, what they are compared with before them.
 
     A seed counts where its fine-tuning and that of the dense model to compare with gave a model, so that a point and
     its reference are means over the same seeds.
@@ -69,61 +78,63 @@ def read_outcomes(plan: dict[str, Any], dense_only: bool = False) -> dict[Point,
     Raises:
         DataError: a file is missing, truncated, or does not hold what the plan says.
     """
-    frames: dict[Point, dict[Draw, pd.DataFrame]] = defaultdict(dict)
-    planned: dict[Point, dict[Draw, dict[str, Any]]] = defaultdict(dict)
-    chances: dict[Point, float] = {}
+    states: dict[Point, dict[Draw, dict[str, Any]]] = defaultdict(dict)
     for cell in plan["cells"]:
-        if dense_only and cell["method"] != DENSE:
-            continue
-        folder, task = Path(cell["path"]), plan["tasks"][cell["task"]]
-        draw = cell["seed"], cell["calibration_seed"]
-        points = {variant: _point(cell, variant) for variant in task["variants"]}
-        for point in points.values():
-            planned[point][draw] = cell
-        measured = _read_metrics(folder / "metrics.json", cell, task)
-        predictions = read_predictions(folder / "predictions.parquet", METRICS[task["metric"]].columns)
-        for variant, found in measured.items():
-            rows = predictions[predictions["variant"] == variant]
-            if len(rows) != found["n_examples"]:
-                raise DataError(
-                    f"{folder}: variant {variant!r}: metrics.json counts {found['n_examples']} examples, "
-                    f"predictions.parquet {len(rows)}; {REMEDY}"
-                )
-            frames[points[variant]][draw] = rows
-            chances[points[variant]] = float(found["chance"])
-            _check_agreement(folder, variant, task["metric"], rows, found["metrics"][task["metric"]])
-    return {point: _outcome(plan, point, planned, frames, chances) for point in planned}
+        if cell["method"] == DENSE or not dense_only:
+            states[_point(cell, "")][cell["seed"], cell["calibration_seed"]] = cell
+    bases = {state: reference_of(state, plan) for state in states}
+    reader, diverged = Reader(), {}
+    for task in plan["tasks"]:
+        ordered = sorted(
+            (state for state in states if state.task == task),
+            key=lambda state: (state != bases[state], state.method != DENSE),
+        )
+        for start in range(0, len(ordered), LOT):
+            lot: dict[Point, Outcome] = {}
+            for state in ordered[start : start + LOT]:
+                read = {draw: _read_cell(reader, cell, plan["tasks"][task]) for draw, cell in states[state].items()}
+                diverged[state] = {seed for (seed, _), found in read.items() if not found}
+                lot |= _outcomes(plan["tasks"][task], state, states[state], read, diverged.get(bases[state], set()))
+            yield lot
 
 
 def _point(cell: dict[str, Any], variant: str) -> Point:
     return Point(*(cell[key] for key in ("model", "method", "level", "transfer", "task")), variant, cell["fraction"])
 
 
-def _outcome(
-    plan: dict[str, Any],
-    point: Point,
-    planned: dict[Point, dict[Draw, dict[str, Any]]],
-    frames: dict[Point, dict[Draw, pd.DataFrame]],
-    chances: dict[Point, float],
-) -> Outcome:
-    """The outcome of a point from the cells and predictions of all points."""
-    cells, metric, reference = planned[point], plan["tasks"][point.task]["metric"], reference_of(point, plan)
-    cell = list(cells.values())[-1]
-    lost = {seed for seed, _ in planned.get(reference, {})} - {seed for seed, _ in frames.get(reference, {})}
-    kept = {draw: frame for draw, frame in frames.get(point, {}).items() if draw[0] not in lost}
+def _outcomes(
+    task: dict[str, Any],
+    state: Point,
+    cells: dict[Draw, dict[str, Any]],
+    read: dict[Draw, dict[str, tuple[Frame, dict[str, Any]]]],
+    lost: set[int | None],
+) -> dict[Point, Outcome]:
+    """The outcomes of a state on every variant, from its cells, without the seeds that are ``lost``."""
+    cell, metric = list(cells.values())[-1], METRICS[task["metric"]]
+    kept = {draw: found for draw, found in read.items() if found and draw[0] not in lost}
     # By the fine-tuning seed alone, where the calibration data was drawn once.
     drawn_once = len({calibration for _, calibration in cells}) == 1
-    replicates = {draw[0] if drawn_once else draw: frame for draw, frame in kept.items()}
     left_out = [f"{seed}" if drawn_once else f"{seed}/{drawn}" for seed, drawn in cells if (seed, drawn) not in kept]
-    return Outcome(
-        scores=_scores(point, replicates, metric, Path(cell["path"])),
-        chance=_chance(METRICS[metric], chances.get(point, float("nan"))),
-        metric=metric,
-        kind=cell["kind"],
-        sparsity=float(cell["sparsity"]),
-        control=bool(cell["control"]),
-        diverged=tuple(left_out),
-    )
+    outcomes = {}
+    for variant in task["variants"]:
+        point = replace(state, variant=variant)
+        frames = {draw[0] if drawn_once else draw: found[variant][0] for draw, found in kept.items()}
+        scores = _scores(point, frames, metric, Path(cell["path"]))
+        chance = math.nan
+        for draw, found in kept.items():
+            computed, stated = scores.values[draw[0] if drawn_once else draw], found[variant][1]
+            _check_agreement(cells[draw]["path"], variant, metric.name, computed, stated["metrics"][metric.name])
+            chance = float(stated["chance"])
+        outcomes[point] = Outcome(
+            scores=scores,
+            chance=_chance(metric, chance),
+            metric=metric.name,
+            kind=cell["kind"],
+            sparsity=float(cell["sparsity"]),
+            control=bool(cell["control"]),
+            diverged=tuple(left_out),
+        )
+    return outcomes
 
 
 def reference_of(point: Point, plan: dict[str, Any]) -> Point:
@@ -134,25 +145,32 @@ def reference_of(point: Point, plan: dict[str, Any]) -> Point:
     return Point(model, DENSE, DENSE, transfer, point.task, point.variant, point.fraction)
 
 
-def right_answers(frame: pd.DataFrame, metric: Metric) -> np.ndarray | None:
-    """1 where an answer is right, 0 where it is wrong, shape (examples,); None for tasks without such answers.
-
-    By the task's own metric where that says so, else by accuracy or exact match.
-    """
-    names = [metric.name] if metric.is_binary else ["accuracy", "exact_match"]
-    return next((frame[name].to_numpy(dtype=float) for name in names if name in frame), None)
-
-
 def _chance(metric: Metric, chance: float) -> float:
     """NaN where the task names no chance level: 0 is the catalog's default, and no perplexity is 0."""
     return chance if metric.higher_is_better or chance > 0 else float("nan")
 
 
-def _scores(point: Point, frames: dict[Replicate, pd.DataFrame], metric: str, folder: Path) -> Scores:
+def _scores(point: Point, frames: dict[Replicate, Frame], metric: Metric, folder: Path) -> Scores:
     try:
-        return Scores(point.task, METRICS[metric], frames)
+        return Scores(point.task, metric, frames)
     except DataError as error:
         raise DataError(f"{folder}/predictions.parquet: variant {point.variant!r}: {error}; {REMEDY}") from None
+
+
+def _read_cell(reader: Reader, cell: dict[str, Any], task: dict[str, Any]) -> dict[str, tuple[Frame, dict[str, Any]]]:
+    """Variant to its predictions and what metrics.json says of it; nothing where the fine-tuning diverged."""
+    folder, metric = Path(cell["path"]), METRICS[task["metric"]]
+    measured = _read_metrics(folder / "metrics.json", cell, task)
+    more = [*right_columns(metric), *COMPARED, *(["y_true"] if cell["method"] == DENSE else [])]
+    frames = reader.read(folder / "predictions.parquet", cell["task"], metric, more)
+    for variant, found in measured.items():
+        rows = len(frames[variant]["id"]) if variant in frames else 0
+        if rows != found["n_examples"]:
+            raise DataError(
+                f"{folder}: variant {variant!r}: metrics.json counts {found['n_examples']} examples, "
+                f"predictions.parquet {rows}; {REMEDY}"
+            )
+    return {variant: (frames[variant], found) for variant, found in measured.items()}
 
 
 def _read_metrics(path: Path, cell: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
@@ -174,29 +192,7 @@ def _read_metrics(path: Path, cell: dict[str, Any], task: dict[str, Any]) -> dic
     return variants
 
 
-def read_predictions(path: Path, scores: tuple[str, ...]) -> pd.DataFrame:
-    """The columns ``scores`` of a cell's predictions, and what is known of its answers.
-
-    Raises:
-        DataError: the file cannot be read, lacks a column, or has empty fields in one.
-    """
-    wanted = ["variant", "id", *scores]
-    try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        frame = file.read(columns=[*wanted, *(name for name in ANSWERS if name not in wanted)]).to_pandas()
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read as parquet ({error}); {REMEDY}") from None
-    for column in wanted:
-        if column not in frame:
-            raise DataError(f"{path}: no column {column!r}; there are {', '.join(file.schema_arrow.names)}; {REMEDY}")
-    empty = frame[wanted].isna().any()
-    if empty.any():
-        raise DataError(f"{path}: empty fields in {', '.join(empty[empty].index)}; {REMEDY}")
-    return frame
-
-
-def _check_agreement(folder: Path, variant: str, metric: str, rows: pd.DataFrame, stated: float) -> None:
-    computed = float(METRICS[metric].compute(rows))
+def _check_agreement(folder: str, variant: str, metric: str, computed: float, stated: float) -> None:
     if not abs(computed - stated) <= TOLERANCE * max(1.0, abs(stated)):
         raise DataError(
             f"{folder}: variant {variant!r}: metrics.json says {metric} {stated}, predictions.parquet gives "

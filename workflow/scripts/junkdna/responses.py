@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from junkdna import irt
+from junkdna.answers import Reader, right_answers, right_columns
 from junkdna.files import DataError
 from junkdna.metrics import METRICS
-from junkdna.outcomes import read_predictions, right_answers
+from junkdna.statistics import same_ids
 
 
 class Series(NamedTuple):
@@ -58,22 +59,21 @@ def read_responses(plans: Iterable[dict[str, Any]]) -> dict[Series, Responses]:
     rows: dict[Series, dict[State, np.ndarray]] = {}
     ids: dict[Series, np.ndarray] = {}
     seen: set[str] = set()
+    reader = Reader()
     for plan in plans:
         for cell in plan["cells"]:
             if cell["control"] or cell["path"] in seen:
                 continue
             seen.add(cell["path"])
             path, metric = Path(cell["path"]) / "predictions.parquet", METRICS[plan["tasks"][cell["task"]]["metric"]]
-            for variant, frame in read_predictions(path, metric.columns).groupby("variant", sort=False):
-                right, series = right_answers(frame, metric), Series(cell["task"], str(variant), cell["fraction"])
+            for variant, frame in reader.read(path, cell["task"], metric, right_columns(metric)).items():
+                right, series = right_answers(frame, metric), Series(cell["task"], variant, cell["fraction"])
                 if right is None:
                     continue
-                names = frame["id"].to_numpy(dtype=str)
-                order = np.argsort(names)
-                if not np.array_equal(ids.setdefault(series, names[order]), names[order]):
+                if not same_ids(ids.setdefault(series, frame["id"]), frame["id"]):
                     raise DataError(f"{path}: variant {variant!r}: other example ids than in other cells")
                 state = State(*(cell[key] for key in State._fields))
-                rows.setdefault(series, {})[state] = right[order].astype(np.uint8)
+                rows.setdefault(series, {})[state] = right.astype(np.uint8)
     return {s: Responses(list(found), ids[s], np.stack(list(found.values()))) for s, found in rows.items()}
 
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.special import stdtrit
 
+from junkdna.answers import Frame, of_table
 from junkdna.files import DataError
 
 CONFIDENCE = 0.95
@@ -67,7 +67,7 @@ class Scores:
     Args:
         group: examples of different groups are different, whatever their ids; the task's name.
         metric: a metric of :mod:`junkdna.metrics`.
-        frames: replicate to predictions, one row per example; the same ids in all.
+        frames: replicate to predictions, columns by name, one entry per example; the same ids in all.
 
     Raises:
         DataError: no example, an id occurs twice, or the seeds differ in their ids.
@@ -75,21 +75,24 @@ class Scores:
 
     group: str
     metric: Any
-    frames: dict[Replicate, pd.DataFrame]
+    frames: dict[Replicate, Frame]
     ids: np.ndarray = field(init=False)
     values: dict[Replicate, float] = field(init=False)
-    _drawn: dict[bytes, np.ndarray] = field(init=False, default_factory=dict)
+    # Of a mean the sums over resamples, whole numbers where the answers are; of other metrics their values.
+    _drawn: np.ndarray | None = field(init=False, default=None)
+    _strata: dict[bytes, np.ndarray] = field(init=False, default_factory=dict)
+    _alike: dict[tuple, Scores] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         ordered = sorted(self.frames.items(), key=lambda item: str(item[0]))
-        self.frames = {seed: frame.sort_values("id", ignore_index=True) for seed, frame in ordered}
-        self.ids = next((frame["id"].to_numpy(dtype=str) for frame in self.frames.values()), np.array([], dtype=str))
+        self.frames = {seed: _by_id(frame) for seed, frame in ordered}
+        self.ids = next((frame["id"] for frame in self.frames.values()), np.array([], dtype=str))
         if self.frames and not len(self.ids):
             raise DataError(f"{self.group}: predictions hold no example")
-        if len(np.unique(self.ids)) < len(self.ids):
+        if (self.ids[1:] == self.ids[:-1]).any():
             raise DataError(f"{self.group}: an example id occurs twice in one variant; ids must be unique")
         for seed, frame in self.frames.items():
-            if not np.array_equal(frame["id"].to_numpy(dtype=str), self.ids):
+            if not same_ids(frame["id"], self.ids):
                 raise DataError(f"{self.group}: seed {seed}: other example ids than seed {next(iter(self.frames))}")
         self.values = {seed: float(self.metric.compute(frame)) for seed, frame in self.frames.items()}
 
@@ -102,7 +105,19 @@ class Scores:
         common = shared(self.frames, other.frames)
         if list(common) == list(self.frames):
             return self
-        return Scores(self.group, self.metric, {key: self.frames[seed] for key, seed in common.items()})
+        key = tuple(common.items())
+        if key not in self._alike:
+            made = Scores(self.group, self.metric, {key: self.frames[seed] for key, seed in common.items()})
+            if made.frames:
+                draw([self])
+                made._drawn = self._drawn[[list(self.frames).index(common[name]) for name in made.frames]]
+            self._alike[key] = made
+        return self._alike[key]
+
+    def forget(self) -> None:
+        """Free what the metric does not need."""
+        kept = {"id", *self.metric.columns}
+        self.frames = {s: {n: column for n, column in f.items() if n in kept} for s, f in self.frames.items()}
 
     def replicates(self, shared: np.ndarray | None = None) -> np.ndarray:
         """Bootstrap replicates of the only frame's metric, shape (REPLICATES,).
@@ -112,23 +127,19 @@ class Scores:
         side of a contrast has too: the two strata are then drawn apart, and the shared one alike on both
         sides.
         """
-        shared = np.ones(len(self.ids), bool) if shared is None else shared
+        if shared is None or shared.all() or not shared.any():
+            return self.seed_replicates[0]
         key = shared.tobytes()
-        if key not in self._drawn:
+        if key not in self._strata:
             frame = next(iter(self.frames.values()))
-            self._drawn[key] = np.concatenate([self.metric.resampled(frame, rows) for rows in self._draws(shared)])
-        return self._drawn[key]
+            self._strata[key] = np.concatenate([self.metric.resampled(frame, rows) for rows in self._draws(shared)])
+        return self._strata[key]
 
-    @cached_property
+    @property
     def seed_replicates(self) -> np.ndarray:
         """Bootstrap replicates of each frame's metric, all with the same draws, shape (frames, REPLICATES)."""
-        if self.metric.is_mean:
-            return self.mean_replicates(np.stack([f[self.metric.name].to_numpy(float) for f in self.frames.values()]))
-        parts = [
-            [self.metric.resampled(frame, rows) for frame in self.frames.values()]
-            for rows in self._draws(np.ones(len(self.ids), bool))
-        ]
-        return np.concatenate(parts, axis=1)
+        draw([self])
+        return self._drawn / len(self.ids) if self.metric.is_mean else self._drawn
 
     def mean_replicates(self, values: np.ndarray) -> np.ndarray:
         """Bootstrap replicates of means over the examples with the draws of :attr:`seed_replicates`.
@@ -139,8 +150,7 @@ class Scores:
         Returns:
             Shape (..., REPLICATES).
         """
-        counts = _drawn_counts(_digest(self.group, self.ids), len(self.ids), REPLICATES)
-        return values @ counts.T / len(self.ids)
+        return _sums(_digest(self.group, self.ids), values) / len(self.ids)
 
     def _draws(self, shared: np.ndarray) -> Iterator[np.ndarray]:
         """Row numbers of REPLICATES resamples, in parts of shape (some, examples)."""
@@ -148,6 +158,43 @@ class Scores:
         parts = [_drawn_rows(_digest(self.group, self.ids[rows]), len(rows), len(self.ids)) for rows in strata]
         for drawn in zip(*parts, strict=True):
             yield np.concatenate([rows[some] for rows, some in zip(strata, drawn, strict=True)], axis=1)
+
+
+def draw(points: Iterable[Scores]) -> None:
+    """Form the bootstrap replicates of points that have none yet, those of the same examples together."""
+    groups: dict[tuple[str, int, str], list[Scores]] = {}
+    for scores in points:
+        if scores._drawn is None and scores.frames:
+            if scores.metric.is_mean:
+                groups.setdefault((scores.group, id(scores.ids), scores.metric.name), []).append(scores)
+            else:
+                parts = [
+                    [scores.metric.resampled(frame, rows) for frame in scores.frames.values()]
+                    for rows in scores._draws(np.ones(len(scores.ids), bool))
+                ]
+                scores._drawn = np.concatenate(parts, axis=1)
+    for (group, _, name), same in groups.items():
+        values = np.stack([frame[name] for scores in same for frame in scores.frames.values()])
+        sums = _sums(_digest(group, same[0].ids), values)
+        if values.dtype == np.uint8:
+            sums = sums.astype(np.min_scalar_type(int(sums.max())))
+        ends = np.cumsum([len(scores.frames) for scores in same])
+        for scores, part in zip(same, np.split(sums, ends[:-1]), strict=True):
+            scores._drawn = part.copy()
+
+
+def same_ids(one: np.ndarray, other: np.ndarray) -> bool:
+    return one is other or np.array_equal(one, other)
+
+
+def _by_id(frame: Any) -> Frame:
+    """The columns of a frame, also of pandas, in the order of the ids."""
+    frame = frame if isinstance(frame, dict) else of_table(frame)
+    ids = frame["id"]
+    if ids.dtype.kind == "U" and (ids[1:] >= ids[:-1]).all():
+        return frame
+    order = np.argsort(ids.astype(str), kind="stable")
+    return {name: column[order] for name, column in frame.items()} | {"id": ids.astype(str)[order]}
 
 
 def _digest(group: str, ids: np.ndarray) -> int:
@@ -162,14 +209,25 @@ def _drawn_rows(digest: int, n: int, n_examples: int) -> Iterator[np.ndarray]:
         yield source.integers(0, n, (min(chunk, REPLICATES - start), n))
 
 
+def _sums(digest: int, values: np.ndarray) -> np.ndarray:
+    """Sums of values over the resamples, shape (..., examples) to (..., REPLICATES).
+
+    Whole numbers of one byte are summed in single precision, which is exact below 2^24.
+    """
+    n = values.shape[-1]
+    exact = values.dtype == np.uint8 and n * int(values.max(initial=0)) < 2**24
+    counts = _drawn_counts(digest, n, REPLICATES, np.float32 if exact else float)
+    return (values.astype(counts.dtype) @ counts.T).astype(float)
+
+
 @lru_cache(maxsize=8)
-def _drawn_counts(digest: int, n: int, replicates: int) -> np.ndarray:
+def _drawn_counts(digest: int, n: int, replicates: int, dtype: type) -> np.ndarray:
     """How often each example is in each resample, shape (replicates, n); points of one task share it."""
     counts = [
         np.bincount((rows + n * np.arange(len(rows))[:, None]).ravel(), minlength=rows.size).reshape(-1, n)
         for rows in _drawn_rows(digest, n, n)
     ]
-    return np.concatenate(counts).astype(float)
+    return np.concatenate(counts).astype(dtype)
 
 
 def t_interval(values: list[float] | np.ndarray) -> Estimate:
@@ -186,6 +244,14 @@ def percentile_interval(value: float, replicates: np.ndarray) -> Estimate:
         return Estimate(value, float("nan"), float("nan"))
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, float(low), float(high))
+
+
+def percentile_intervals(values: np.ndarray, replicates: np.ndarray) -> list[Estimate]:
+    """:func:`percentile_interval` of values of shape (n,) with replicates of shape (REPLICATES, n)."""
+    if not (np.isfinite(values).all() and np.isfinite(replicates).all()):
+        return [percentile_interval(*pair) for pair in zip(values.tolist(), replicates.T, strict=True)]
+    ends = np.quantile(replicates, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    return [Estimate(*row) for row in np.vstack([values, ends]).T.tolist()]
 
 
 def both_ways(values: np.ndarray, replicates: np.ndarray) -> np.ndarray:
@@ -254,7 +320,7 @@ def estimate_retained(scores: Scores, dense: Scores) -> Estimate:
         DataError: the two sides differ in seeds or examples.
     """
     dense = dense.like(scores)
-    _check_pair(scores, dense)
+    check_pair(scores, dense)
     better = scores.metric.higher_is_better
     shares = [float(retained(scores.values[seed], dense.values[seed], better)) for seed in scores.values]
     if not shares or not np.isfinite(shares).all():
@@ -281,7 +347,7 @@ class Pair:
         better = self.scores.metric.higher_is_better
         return {s: 1 - float(retained(v, self.dense.values[s], better)) for s, v in self.scores.values.items()}
 
-    def drop_replicates(self, shared: np.ndarray) -> np.ndarray:
+    def drop_replicates(self, shared: np.ndarray | None) -> np.ndarray:
         sides = self.scores.replicates(shared), self.dense.replicates(shared)
         return 1 - retained(*sides, self.scores.metric.higher_is_better)
 
@@ -296,7 +362,7 @@ def drop_difference(easy: Pair, hard: Pair) -> Estimate:
         DataError: a side's dense reference differs in seeds or examples, or the sides differ in seeds.
     """
     for pair in (easy, hard):
-        _check_pair(pair.scores, pair.dense)
+        check_pair(pair.scores, pair.dense)
     low, high = easy.drops(), hard.drops()
     if set(low) != set(high):
         raise DataError(f"{easy.scores.group}, {hard.scores.group}: the sides of a contrast differ in seeds")
@@ -305,14 +371,21 @@ def drop_difference(easy: Pair, hard: Pair) -> Estimate:
         return UNDEFINED
     if easy.scores.several:
         return t_interval(differences)
-    same = easy.scores.group == hard.scores.group
-    common = np.intersect1d(easy.scores.ids, hard.scores.ids) if same else np.array([], dtype=str)
-    drawn = [pair.drop_replicates(np.isin(pair.scores.ids, common)) for pair in (easy, hard)]
+    sides = easy.scores.ids, hard.scores.ids
+    common = [None, None]
+    if easy.scores.group == hard.scores.group and not same_ids(*sides):
+        common = [np.isin(sides[0], sides[1]), np.isin(sides[1], sides[0])]
+    drawn = [pair.drop_replicates(shared) for pair, shared in zip((easy, hard), common, strict=True)]
     return percentile_interval(differences[0], drawn[1] - drawn[0])
 
 
-def _check_pair(scores: Scores, dense: Scores) -> None:
+def check_pair(scores: Scores, dense: Scores) -> None:
+    """Check that a state and its reference can be compared.
+
+    Raises:
+        DataError: they differ in seeds or examples.
+    """
     if set(scores.frames) != set(dense.frames):
         raise DataError(f"{scores.group}: seeds {list(scores.frames)} have dense references {list(dense.frames)}")
-    if not np.array_equal(scores.ids, dense.ids):
+    if not same_ids(scores.ids, dense.ids):
         raise DataError(f"{scores.group}: other example ids than the dense reference; evaluate both again")

@@ -164,7 +164,7 @@ def contrasts(plan: dict[str, Any], outcomes: dict[Point, Outcome], table: pd.Da
         for easy, hard, comparison in _pairs(experiment):
             sides = [here[here["series"] == label] for label in (easy, hard)]
             joined = sides[0].merge(sides[1], on=[*group, "level"], suffixes=("_easy", "_hard"))
-            rows += [_contrast(plan, outcomes, both, panel, comparison) for _, both in joined.iterrows()]
+            rows += [_contrast(plan, outcomes, both, panel, comparison) for both in joined.to_dict("records")]
     contrasted = pd.DataFrame(rows, columns=CONTRAST_COLUMNS)
     distance = (contrasted["mean_drop"] - TARGET_DROP).abs().round(9)
     keys = [contrasted[key] for key in ("panel", "model", "method", "transfer", "easy", "hard")]
@@ -186,7 +186,7 @@ def _pairs(experiment: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _contrast(
-    plan: dict[str, Any], outcomes: dict[Point, Outcome], both: pd.Series, panel: str, comparison: str
+    plan: dict[str, Any], outcomes: dict[Point, Outcome], both: dict[str, Any], panel: str, comparison: str
 ) -> dict[str, Any]:
     sides = []
     for side in ("easy", "hard"):

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def trends(
     plan: dict[str, Any],
     outcomes: dict[Point, Outcome],
     table: pd.DataFrame,
-    measured: dict[str, dict[Point, Drop]],
+    measured: Mapping[str, Mapping[Point, Drop]],
 ) -> pd.DataFrame:
     """One row per level of every panel, axis, model, method and transfer; none where the series have no order.
 
@@ -108,7 +109,7 @@ def _tested(
     points: list[Point],
     plan: dict[str, Any],
     outcomes: dict[Point, Outcome],
-    measured: dict[str, dict[Point, Drop]],
+    measured: Mapping[str, Mapping[Point, Drop]],
 ) -> dict[str, Any]:
     series = alike([measured[RELATIVE][point] for point in points])
     plain, corrected = rise(series), rise(alike([measured[CORRECTED][point] for point in points]))
@@ -125,12 +126,11 @@ def _tested(
     if np.isfinite(plain.value):
         values, draws = (np.stack(parts, axis=-1) for parts in _parts(series))
         row |= _kendall(values, draws)
-        lost = [lost_answers(outcomes[point], outcomes[reference_of(point, plan)]) for point in points]
-        row |= _trend(values, plain, None if any(one is None for one in lost) else lost)
+        row |= _trend(values, plain, [(outcomes[point], outcomes[reference_of(point, plan)]) for point in points])
     return row
 
 
-def _trend(values: np.ndarray, found: Effect, lost: list[pd.Series] | None) -> dict[str, Any]:
+def _trend(values: np.ndarray, found: Effect, pairs: list[tuple[Outcome, Outcome]]) -> dict[str, Any]:
     seeds, n = values.shape
     if seeds > 1 and n > 2:
         tested = stats.page_trend_test(values, method="exact")
@@ -144,7 +144,8 @@ def _trend(values: np.ndarray, found: Effect, lost: list[pd.Series] | None) -> d
     if seeds > 1:
         score = found.value / found.error if found.error else np.nan
         return {"test": "paired t", "test_statistic": score, "p": found.p_above()}
-    if n > 2 and lost is not None:
+    lost = [lost_answers(*pair) for pair in pairs] if n > 2 else [None]
+    if all(one is not None for one in lost):
         same = all(one.index.equals(lost[0].index) for one in lost)
         blocks = pd.concat(lost, axis=1).dropna().to_numpy() if same else None
         name, (statistic, p) = ("page over examples", page_blocks(blocks)) if same else ("jonckheere", jonckheere(lost))
@@ -161,7 +162,7 @@ def lost_answers(outcome: Outcome, dense: Outcome) -> pd.Series | None:
     metric = outcome.scores.metric
     if not metric.is_mean:
         return None
-    before, after = (next(iter(o.scores.frames.values()))[metric.name].to_numpy(float) for o in (dense, outcome))
+    before, after = (next(iter(o.scores.frames.values()))[metric.name] for o in (dense, outcome))
     with np.errstate(divide="ignore", invalid="ignore"):
         return pd.Series(np.where(before > 0, 1 - after / before, np.nan), index=outcome.scores.ids)
 

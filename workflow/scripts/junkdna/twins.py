@@ -27,7 +27,7 @@ import pandas as pd
 from junkdna.effects import effect
 from junkdna.files import DataError
 from junkdna.outcomes import Outcome, Point, reference_of
-from junkdna.statistics import estimate_value
+from junkdna.statistics import estimate_value, same_ids
 
 KEY = ["model", "twin", "task", "variant", "fraction", "transfer"]
 COLUMNS = [
@@ -68,7 +68,7 @@ def merge(compared: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 def _difference(outcome: Outcome, twin: Outcome) -> dict[str, Any]:
     scores, other = outcome.scores.like(twin.scores), twin.scores
-    if set(scores.frames) != set(other.frames) or not np.array_equal(scores.ids, other.ids):
+    if set(scores.frames) != set(other.frames) or not same_ids(scores.ids, other.ids):
         raise DataError(f"{scores.group}: other seeds or examples than its untrained twin's; evaluate both again")
     sign = 1 if scores.metric.higher_is_better else -1
     values = np.array([scores.values[seed] - other.values[seed] for seed in scores.frames])

@@ -1,0 +1,141 @@
+"""The predictions of evaluated cells as arrays by column: read fast, sorted by id, and kept small.
+
+A column whose numbers are all whole and below 256, as right and wrong are, is kept in one byte each. The cells of a
+task share their ids, so these are one array, whose identity says that two cells are of the same examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.special import log_softmax
+
+from junkdna.files import DataError
+from junkdna.metrics import Metric
+
+REMEDY = "delete the cell's folder so that it is evaluated again"
+TEXT, OPTIONS, N_OPTIONS = "prediction", "option_scores", "n_options"
+
+# Column to values of one variant, one per example: numbers, or texts; of OPTIONS a row, of which N_OPTIONS count.
+Frame = dict[str, np.ndarray]
+
+
+class Reader:
+    """Reads cells one after another."""
+
+    def __init__(self) -> None:
+        # Task to the columns `variant` and `id` of its last cell, and what follows from them: of each variant the
+        # sorted ids, and the rows in which they stand.
+        self._known: dict[str, tuple[list[pa.ChunkedArray], dict[str, tuple[np.ndarray, np.ndarray]]]] = {}
+
+    def read(self, path: Path, task: str, metric: Metric, more: Iterable[str] = ()) -> dict[str, Frame]:
+        """Variant to the columns that a metric needs, and those of ``more`` that are there.
+
+        The text of an answer is left out where every answer is a number too; options where an example has none.
+
+        Raises:
+            DataError: the file cannot be read, lacks a column, or has empty fields in one.
+        """
+        wanted = ["variant", "id", *metric.columns]
+        try:
+            # Not buffered ahead: that starts threads, which takes longer than to read a small file.
+            file = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
+            names = file.schema_arrow.names
+            chosen = [name for name in dict.fromkeys([*wanted, *more]) if name in names and name != TEXT]
+            table = file.read(chosen, use_threads=False)
+            columns = {n: table[n].to_numpy().astype(float) for n in chosen if n not in ("variant", "id", OPTIONS)}
+            if TEXT in more and TEXT in names and np.isnan(columns.get("y_pred", np.nan)).any():
+                columns[TEXT] = file.read([TEXT], use_threads=False)[TEXT].to_numpy()
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DataError(f"{path}: cannot be read as parquet ({error}); {REMEDY}") from None
+        for name in wanted:
+            if name not in names:
+                raise DataError(f"{path}: no column {name!r}; there are {', '.join(names)}; {REMEDY}")
+        empty = [n for n in wanted if table[n].null_count or (n in columns and np.isnan(columns[n]).any())]
+        if empty:
+            raise DataError(f"{path}: empty fields in {', '.join(empty)}; {REMEDY}")
+        if not table.num_rows:
+            return {}
+        options = _lists(table[OPTIONS]) if OPTIONS in chosen else None
+        frames = {}
+        for variant, (ids, rows) in self._layout(task, table).items():
+            frames[variant] = {"id": ids} | {name: compact(column[rows]) for name, column in columns.items()}
+            if options is not None:
+                frames[variant] |= _options(*(part[rows] for part in options))
+        return frames
+
+    def _layout(self, task: str, table: pa.Table) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        columns = [table["variant"], table["id"]]
+        known, layout = self._known.get(task, (None, {}))
+        if known is None or not all(one.equals(other) for one, other in zip(known, columns, strict=True)):
+            variants, ids = (column.to_numpy().astype(str) for column in columns)
+            before, layout = layout, {}
+            for variant in dict.fromkeys(variants.tolist()):
+                rows = np.flatnonzero(variants == variant)
+                rows = rows[np.argsort(ids[rows], kind="stable")]
+                known = before.get(variant, (None,))[0]
+                layout[variant] = (known if known is not None and np.array_equal(known, ids[rows]) else ids[rows], rows)
+            self._known[task] = columns, layout
+        return layout
+
+
+def compact(values: np.ndarray) -> np.ndarray:
+    """The same numbers in one byte each, if these hold them."""
+    if values.dtype != float:
+        return values
+    with np.errstate(invalid="ignore"):
+        small = values.astype(np.uint8)
+    return small if (small == values).all() else values
+
+
+def _lists(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Lists of numbers as rows of a matrix, and their lengths; None if the column has no lists."""
+    array = column.combine_chunks()
+    if not len(array) or not pa.types.is_list(array.type):
+        return None
+    return _padded(array.flatten().to_numpy(), array.value_lengths().fill_null(0).to_numpy())
+
+
+def _padded(flat: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    if mask.all():
+        return flat.reshape(mask.shape), lengths
+    found = np.full(mask.shape, -np.inf)
+    found[mask] = flat
+    return found, lengths
+
+
+def _options(matrix: np.ndarray, lengths: np.ndarray) -> Frame:
+    return {OPTIONS: matrix[:, : lengths.max()], N_OPTIONS: lengths} if lengths.all() else {}
+
+
+def of_table(table: Any) -> Frame:
+    """A data frame of pandas as a frame."""
+    columns = {name: table[name].to_numpy() for name in table if name != OPTIONS}
+    lists = [] if OPTIONS not in table else table[OPTIONS].tolist()
+    if any(values is None for values in lists) or not lists:
+        return columns
+    return columns | _options(*_padded(np.concatenate(lists), np.array([len(values) for values in lists])))
+
+
+def log_shares(frame: Frame) -> np.ndarray:
+    """Logarithms of the options' shares of the probability, shape (examples, options); 0 of what is not there."""
+    there = np.arange(frame[OPTIONS].shape[1]) < frame[N_OPTIONS][:, None]
+    return np.where(there, log_softmax(frame[OPTIONS], axis=1), 0.0)
+
+
+def right_answers(frame: Frame, metric: Metric) -> np.ndarray | None:
+    """1 where an answer is right, 0 where it is wrong, shape (examples,); None for tasks without such answers.
+
+    By the task's own metric where that says so, else by accuracy or exact match.
+    """
+    return next((frame[name] for name in right_columns(metric) if name in frame), None)
+
+
+def right_columns(metric: Metric) -> list[str]:
+    return [metric.name] if metric.is_binary else ["accuracy", "exact_match"]
