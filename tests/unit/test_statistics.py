@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from junkdna import statistics
+from junkdna import bootstrap, statistics
 from junkdna.files import DataError
 from junkdna.metrics import METRICS
 from junkdna.statistics import Pair, Scores, drop_difference, estimate_retained, estimate_value
@@ -98,7 +98,7 @@ def contrast(generator: np.random.Generator, easy: float, hard: float, shared: b
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_bootstrap_contrast_covers_the_truth(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "REPLICATES", 400)
+    monkeypatch.setattr(bootstrap, "REPLICATES", 400)
     generator = np.random.default_rng(5)
     truth = (1 - 0.45 / 0.9) - (1 - 0.72 / 0.9)
     found = [contrast(generator, 0.72, 0.45, shared) for _ in range(200)]

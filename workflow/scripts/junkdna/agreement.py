@@ -17,7 +17,8 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from junkdna.statistics import CONFIDENCE, REPLICATES, ROUNDING, SEED, UNDEFINED, Estimate, percentile_interval
+from junkdna.bootstrap import REPLICATES, SEED
+from junkdna.statistics import CONFIDENCE, ROUNDING, UNDEFINED, Estimate, percentile_interval
 
 SCORES = {
     "axis_rank": "Axis rank",

@@ -12,7 +12,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
-from junkdna.statistics import CONFIDENCE, SEED, Estimate
+from junkdna.bootstrap import SEED
+from junkdna.statistics import CONFIDENCE, Estimate
 
 POWER = 0.80
 DRAWS = 20_000  # of simulated studies behind a detectable effect

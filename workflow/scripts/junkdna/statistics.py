@@ -8,22 +8,18 @@ differences are formed within a seed, or within a bootstrap replicate, before av
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
 
 from junkdna.answers import Frame, of_table
+from junkdna.bootstrap import SEED, resamples, sums
 from junkdna.files import DataError
 
 CONFIDENCE = 0.95
-REPLICATES = 1000
-CHUNK = 2_000_000  # indices drawn at a time, 16 MB
-SEED = 0
 # Metrics are ratios of counts or correlations: a smaller difference is rounding.
 ROUNDING = 1e-9
 
@@ -132,7 +128,9 @@ class Scores:
         key = shared.tobytes()
         if key not in self._strata:
             frame = next(iter(self.frames.values()))
-            self._strata[key] = np.concatenate([self.metric.resampled(frame, rows) for rows in self._draws(shared)])
+            self._strata[key] = np.concatenate(
+                [self.metric.resampled(frame, rows) for rows in resamples(self.group, self.ids, shared)]
+            )
         return self._strata[key]
 
     @property
@@ -150,14 +148,7 @@ class Scores:
         Returns:
             Shape (..., REPLICATES).
         """
-        return _sums(_digest(self.group, self.ids), values) / len(self.ids)
-
-    def _draws(self, shared: np.ndarray) -> Iterator[np.ndarray]:
-        """Row numbers of REPLICATES resamples, in parts of shape (some, examples)."""
-        strata = [rows for rows in (np.flatnonzero(shared), np.flatnonzero(~shared)) if len(rows)]
-        parts = [_drawn_rows(_digest(self.group, self.ids[rows]), len(rows), len(self.ids)) for rows in strata]
-        for drawn in zip(*parts, strict=True):
-            yield np.concatenate([rows[some] for rows, some in zip(strata, drawn, strict=True)], axis=1)
+        return sums(self.group, self.ids, values) / len(self.ids)
 
 
 def draw(points: Iterable[Scores]) -> None:
@@ -170,16 +161,16 @@ def draw(points: Iterable[Scores]) -> None:
             else:
                 parts = [
                     [scores.metric.resampled(frame, rows) for frame in scores.frames.values()]
-                    for rows in scores._draws(np.ones(len(scores.ids), bool))
+                    for rows in resamples(scores.group, scores.ids)
                 ]
                 scores._drawn = np.concatenate(parts, axis=1)
     for (group, _, name), same in groups.items():
         values = np.stack([frame[name] for scores in same for frame in scores.frames.values()])
-        sums = _sums(_digest(group, same[0].ids), values)
+        drawn = sums(group, same[0].ids, values)
         if values.dtype == np.uint8:
-            sums = sums.astype(np.min_scalar_type(int(sums.max())))
+            drawn = drawn.astype(np.min_scalar_type(int(drawn.max())))
         ends = np.cumsum([len(scores.frames) for scores in same])
-        for scores, part in zip(same, np.split(sums, ends[:-1]), strict=True):
+        for scores, part in zip(same, np.split(drawn, ends[:-1]), strict=True):
             scores._drawn = part.copy()
 
 
@@ -195,39 +186,6 @@ def _by_id(frame: Any) -> Frame:
         return frame
     order = np.argsort(ids.astype(str), kind="stable")
     return {name: column[order] for name, column in frame.items()} | {"id": ids.astype(str)[order]}
-
-
-def _digest(group: str, ids: np.ndarray) -> int:
-    text = "\0".join([group, *ids.tolist()])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
-
-
-def _drawn_rows(digest: int, n: int, n_examples: int) -> Iterator[np.ndarray]:
-    """REPLICATES draws of n from n, in parts of shape (some, n), as many as ``n_examples`` at a time allow."""
-    source, chunk = np.random.default_rng([SEED, digest]), max(1, CHUNK // n_examples)
-    for start in range(0, REPLICATES, chunk):
-        yield source.integers(0, n, (min(chunk, REPLICATES - start), n))
-
-
-def _sums(digest: int, values: np.ndarray) -> np.ndarray:
-    """Sums of values over the resamples, shape (..., examples) to (..., REPLICATES).
-
-    Whole numbers of one byte are summed in single precision, which is exact below 2^24.
-    """
-    n = values.shape[-1]
-    exact = values.dtype == np.uint8 and n * int(values.max(initial=0)) < 2**24
-    counts = _drawn_counts(digest, n, REPLICATES, np.float32 if exact else float)
-    return (values.astype(counts.dtype) @ counts.T).astype(float)
-
-
-@lru_cache(maxsize=8)
-def _drawn_counts(digest: int, n: int, replicates: int, dtype: type) -> np.ndarray:
-    """How often each example is in each resample, shape (replicates, n); points of one task share it."""
-    counts = [
-        np.bincount((rows + n * np.arange(len(rows))[:, None]).ravel(), minlength=rows.size).reshape(-1, n)
-        for rows in _drawn_rows(digest, n, n)
-    ]
-    return np.concatenate(counts).astype(dtype)
 
 
 def t_interval(values: list[float] | np.ndarray) -> Estimate:

@@ -26,11 +26,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from junkdna.bootstrap import SEED
 from junkdna.curves import CURVE, curves, difficulty_axes
 from junkdna.drops import CORRECTED, RELATIVE, Drop, alike
 from junkdna.effects import Effect, effect
 from junkdna.outcomes import Outcome, Point, reference_of
-from junkdna.statistics import SEED, percentile_interval
+from junkdna.statistics import percentile_interval
 
 COLUMNS = [
     *("experiment", "panel", "axis", "model", "method", "level", "sparsity", "transfer"),
