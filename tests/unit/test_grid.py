@@ -101,3 +101,13 @@ def test_shipped_configurations_expand_and_every_curve_has_points(extra: str | N
         table = pd.DataFrame(points).drop_duplicates([*Point.__dataclass_fields__]).assign(n_seeds=1)
         found = set(curves(made["experiment"], table)[["panel", "series"]].itertuples(index=False, name=None))
         assert found == {(panel.label, series.label) for panel in experiment.panels for series in experiment.series}
+
+
+def test_a_planned_path_is_looked_up_without_a_walk_through_the_plan() -> None:
+    """It is asked for by every job, so that a walk would make planning quadratic."""
+
+    class Known(set):
+        def __iter__(self):
+            raise AssertionError("walked through")
+
+    check_member("cells", "a/b", Known({"a/b", "a/c"}))

@@ -60,13 +60,14 @@ for model, method, level in sorted(path.split("/") for path in COMPRESSED):
 
 def check_widths():
     """Fail before any job if an N:M level or a group does not divide a width of a model that is at hand."""
-    for state in sorted(COMPRESSED | TUNED):
-        name, method, level = state.split("/")[:3]
-        model = CATALOG.models[CATALOG.models[name].untrained_twin_of or name]
-        folder = folder_of(model.source, SETTINGS.mirror, "models")
+    for name, method, level in sorted({tuple(state.split("/")[:3]) for state in COMPRESSED | TUNED}):
         params = CATALOG.methods[grid.method_of(method)[0]].params
         group = params.get("group", 0) if params.get("bits", 0) < 16 else 0
-        if folder and any(folder.glob("*.safetensors")) and ("of" in level or group):
+        if "of" not in level and not group:
+            continue
+        model = CATALOG.models[CATALOG.models[name].untrained_twin_of or name]
+        folder = folder_of(model.source, SETTINGS.mirror, "models")
+        if folder and any(folder.glob("*.safetensors")):
             weights = Checkpoint(folder)
             names = prunable(weights.infos, model.prunable_include, model.prunable_exclude)
             check_divisible(weights, levels.parse(level), names, group)

@@ -1,9 +1,14 @@
 """What the rules take: inputs and params of a cell, looked up in the grid and the catalog."""
 
 
-def model_json(wildcards):
-    model = CATALOG.models[wildcards.model].model_dump(mode="json", exclude_defaults=True, exclude={"calibration"})
+@cache  # asked once per job of a plan
+def model_entry(name):
+    model = CATALOG.models[name].model_dump(mode="json", exclude_defaults=True, exclude={"calibration"})
     return json.dumps(model, sort_keys=True)
+
+
+def model_json(wildcards):
+    return model_entry(wildcards.model)
 
 
 def method_name(wildcards):
