@@ -55,8 +55,8 @@ rule all_figures:
         # Only where there is something to compare: an empty table would look like a comparison that failed.
         ["<results>/tables/against_reported.csv"] if REPORTED else [],
         # Named here so that a deleted one is made again though the tables exist.
-        cells_files(EVALUATED.values(), "metrics.json"),
-        cells_files(EVALUATED.values(), "predictions.parquet"),
+        files_of(EVALUATED.values(), "metrics.json"),
+        files_of(EVALUATED.values(), "predictions.parquet"),
 
 
 # One target per experiment, named like it: `snakemake data_adequacy`.
@@ -68,8 +68,8 @@ for name in EXPERIMENTS:
         input:
             expand("<results>/figures/{name}.{format}", name=name, format=SETTINGS.figure_formats),
             expand("<results>/tables/{name}.{format}", name=name, format=["csv", "md", "tex"]),
-            cells_files(CELLS[name], "metrics.json"),
-            cells_files(CELLS[name], "predictions.parquet"),
+            files_of(CELLS[name], "metrics.json"),
+            files_of(CELLS[name], "predictions.parquet"),
         localrule: True
 
 

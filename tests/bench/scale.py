@@ -8,7 +8,9 @@ Snakemake. ``aggregate`` and ``score_difficulty`` make the tables of one experim
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,10 +26,8 @@ sys.path.insert(0, str(SCRIPTS))
 
 EACH = 1000  # cells of an experiment that is planned
 METHODS = ["magnitude", "magnitude_layerwise", "random"]
-ASKED = {
-    "models": ["organism-decoder"],
-    "tasks": ["closed_book", "open_book", "options", "free_answer", "evidence"],
-}
+MODELS = ["organism-decoder", "organism-decoder-small"]
+ASKED = {"tasks": ["closed_book", "open_book", "options", "free_answer", "evidence"]}
 TRAINED = {
     "models": ["organism-encoder"],
     "tasks": ["lexical", "agreement", "paraphrase", "inference", "verification"],
@@ -58,25 +58,28 @@ def experiment(name: str, tasks: list[str], **keys: object) -> dict:
     }
 
 
-def write_project(root: Path, cells: int) -> None:
-    """A copy of the project, configured for so many cells: half of the experiments ask a decoder as it is, half
-    fine-tune an encoder."""
+def write_project(root: Path, cells: int, each: int = EACH) -> None:
+    """A copy of the project, configured for so many cells in experiments of ``each``, a multiple of 40.
+
+    Half of the experiments ask a decoder as it is, as long as there are levels left, the others fine-tune an encoder.
+    """
     for name in ("Snakefile", "workflow", "config", "resources", "envs"):
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
         copy(PROJECT / name, root / name)
     folder = root / "config/experiments/generated"
     folder.mkdir()
-    for number in range(cells // EACH):
-        place, own = number // 2, {}
-        if number % 2:
-            own = TRAINED | {"methods": {"magnitude": level_names(0, 24)}, "seeds": [4 * place + s for s in range(4)]}
+    for number in range(cells // each):
+        place = number // 2
+        if number % 2 or place >= 4 * len(METHODS) * len(MODELS):
+            own = TRAINED | {"methods": {"magnitude": level_names(0, each // 40 - 1)}}
+            own["seeds"] = [4 * number + seed for seed in range(4)]
         else:
-            method = METHODS[place // 4 % 3]
-            own = ASKED | {"methods": {method: level_names(199 * (place % 4), 199)}}
-            own["models"] = [["organism-decoder", "organism-decoder-small"][place // 12 % 2]]
+            model, method = MODELS[place // 12 % 2], METHODS[place // 4 % 3]
+            levels = level_names((each // 5 - 1) * (place % 4), each // 5 - 1)
+            own = ASKED | {"models": [model], "methods": {method: levels}}
         made = experiment(f"generated_{number}", **own)
         (folder / f"{number}.yaml").write_text(yaml.safe_dump(made))
-    files = [f"config/experiments/generated/{number}.yaml" for number in range(cells // EACH)]
+    files = [f"config/experiments/generated/{number}.yaml" for number in range(cells // each)]
     (root / "config/scale.yaml").write_text(yaml.safe_dump({"experiments": files}))
 
 
@@ -122,12 +125,13 @@ def plan(cells: int, root: Path, options: list[str]) -> str:
     write_project(root, cells)
     snakemake = ["all_figures", "--configfile", "config/scale.yaml", "--cores", "1", "-n", *options]
     fresh, text = measured([sys.executable, "-m", "snakemake", *snakemake], root)
-    jobs = next(line.split()[1] for line in text.splitlines() if line.startswith("total"))
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE))
+    evaluated = sum(int(count) for rule, count in counts.items() if rule.startswith("evaluate"))
     measured([sys.executable, __file__, "record", "--", *snakemake], root)
     again, text = measured([sys.executable, "-m", "snakemake", *snakemake], root)
     if "Nothing to be done" not in text:
         raise SystemExit(text[-3000:])
-    return f"{cells:8,}{int(jobs):9,}{fresh}{again}"
+    return f"{evaluated:8,}{int(counts['total']):9,}{fresh}{again}"
 
 
 def made_up(folder: Path, task: str, number: int) -> Path:
@@ -152,7 +156,8 @@ def made_up(folder: Path, task: str, number: int) -> Path:
 def write_evaluated(root: Path, cells: int) -> int:
     """Plan and files of one experiment of about so many cells; returns how many there are.
 
-    Models are fine-tuned on five tasks of QUESTIONS questions, with three seeds and two shares of the training data.
+    Models, pruned by three methods at up to 19 levels, are fine-tuned on five tasks of QUESTIONS questions, with three
+    seeds and two shares of the training data.
     """
     import numpy as np
     import pandas as pd
@@ -162,8 +167,8 @@ def write_evaluated(root: Path, cells: int) -> int:
     from junkdna.files import write_json
 
     tasks, states = [f"task_{i}" for i in range(5)], round(cells / 30)
-    models = [f"model_{i}" for i in range(max(1, states // 900))]
-    methods = dict.fromkeys(METHODS, level_names(0, (states // len(models) - 1) // 3))
+    models = [f"model_{i}" for i in range(math.ceil(states / 58))]
+    methods = dict.fromkeys(METHODS, level_names(0, round((states / len(models) - 1) / 3)))
     keys = {"models": models, "methods": methods, "transfers": ["sparse"], "fractions": ["1.00", "0.50"]}
     known = read_catalog([PROJECT / "config/catalog"])
     catalog = known.model_copy(
@@ -179,7 +184,7 @@ def write_evaluated(root: Path, cells: int) -> int:
     right = {file: pd.read_parquet(file)["accuracy"].mean() for files in pool.values() for file in files}
     luck = np.random.default_rng(0)
     for cell in planned["cells"]:
-        folder, better = Path(cell["path"]), POOL - 1 - 0.8 * POOL * cell["sparsity"]
+        folder, better = Path(cell["path"]), POOL * (0.9 - 40 * cell["sparsity"])
         folder.mkdir(parents=True)
         file = pool[cell["task"]][int(np.clip(better - luck.integers(0, POOL // 5), 0, POOL - 1))]
         os.link(file, folder / "predictions.parquet")

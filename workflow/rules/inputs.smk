@@ -65,10 +65,23 @@ def recorded_digest(wildcards):
     return grid.digest(record.definitions(EVALUATED.values(), CATALOG))
 
 
+def recorded_trainings(wildcards):
+    return [f"{RESULTS}/finetune/{s}/{f}" for s in sorted(TRAINED) for f in ("manifest.json", "provenance.json")]
+
+
 def recorded_models(wildcards):
     """The manifests of the pre-trained models of all cells."""
     names = {CATALOG.models[cell.model].untrained_twin_of or cell.model for cell in EVALUATED.values()}
     return [f"{RESULTS}/sources/models/{name}/manifest.json" for name in sorted(names)]
+
+
+def files_of(cells, file):
+    """Input function: a file of each cell. A list would be built, and checked, whenever the Snakefile is read."""
+
+    def files(wildcards):
+        return cells_files(cells, file)
+
+    return files
 
 
 def model_files(wildcards):

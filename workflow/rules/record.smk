@@ -4,12 +4,10 @@
 rule record:
     """Pack the evaluated cells, for a run with the setting `recorded`."""
     input:
-        metrics=cells_files(EVALUATED.values(), "metrics.json"),
-        predictions=cells_files(EVALUATED.values(), "predictions.parquet"),
-        provenance=cells_files(EVALUATED.values(), "provenance.json"),
-        trainings=expand(
-            "<results>/finetune/{state}/{file}", state=sorted(TRAINED), file=["manifest.json", "provenance.json"]
-        ),
+        metrics=files_of(EVALUATED.values(), "metrics.json"),
+        predictions=files_of(EVALUATED.values(), "predictions.parquet"),
+        provenance=files_of(EVALUATED.values(), "provenance.json"),
+        trainings=recorded_trainings,
         models=recorded_models,
     output:
         files=expand("<results>/record/{file}", file=record.files(EVALUATED.values())),

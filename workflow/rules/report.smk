@@ -16,7 +16,7 @@ rule report:
         ],
         claims=rules.claims.output.markdown,
         images=[file for file in rules.plot_difficulty.output if file.endswith(f".{IMAGES}")],
-        provenance=cells_files(EVALUATED.values(), "provenance.json"),
+        provenance=files_of(EVALUATED.values(), "provenance.json"),
         page=here("workflow/report/page/index.html"),
         included=[here("workflow/report/page/style.css"), here("workflow/report/page/page.js")],
     output:

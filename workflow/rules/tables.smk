@@ -30,8 +30,8 @@ rule score_difficulty:
     """Score the difficulty of every series and example, what it predicts, and where pre-training matters."""
     input:
         plans=expand("<results>/plans/{name}.json", name=EXPERIMENTS),
-        metrics=[f"{RESULTS}/evaluate/{path}/metrics.json" for path, c in EVALUATED.items() if not c.compressed],
-        predictions=cells_files(EVALUATED.values(), "predictions.parquet"),
+        metrics=files_of([cell for cell in EVALUATED.values() if not cell.compressed], "metrics.json"),
+        predictions=files_of(EVALUATED.values(), "predictions.parquet"),
         human=HUMAN,
     output:
         table="<results>/tables/difficulty.csv",
