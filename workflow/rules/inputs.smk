@@ -1,6 +1,5 @@
 """What the rules take: inputs and params of a cell, looked up in the grid and the catalog."""
 
-
 @cache  # asked once per job of a plan
 def model_entry(name):
     model = CATALOG.models[name].model_dump(mode="json", exclude_defaults=True, exclude={"calibration"})
