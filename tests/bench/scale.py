@@ -120,18 +120,23 @@ def measured(command: list[str], folder: Path) -> tuple[str, str]:
     return f"{seconds:11.1f}{usage.ru_utime + usage.ru_stime:9.1f}{usage.ru_maxrss / 1024:8.0f}", text
 
 
+def counted(text: str) -> dict[str, int]:
+    """Rule to number of jobs, from what a dry run prints."""
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE)}
+
+
 def plan(cells: int, root: Path, options: list[str]) -> str:
     """A row of the table of plans."""
     write_project(root, cells)
     snakemake = ["all_figures", "--configfile", "config/scale.yaml", "--cores", "1", "-n", *options]
     fresh, text = measured([sys.executable, "-m", "snakemake", *snakemake], root)
-    counts = dict(re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE))
-    evaluated = sum(int(count) for rule, count in counts.items() if rule.startswith("evaluate"))
+    counts = counted(text)
+    evaluated = sum(count for rule, count in counts.items() if rule.startswith("evaluate"))
     measured([sys.executable, __file__, "record", "--", *snakemake], root)
     again, text = measured([sys.executable, "-m", "snakemake", *snakemake], root)
     if "Nothing to be done" not in text:
         raise SystemExit(text[-3000:])
-    return f"{evaluated:8,}{int(counts['total']):9,}{fresh}{again}"
+    return f"{evaluated:8,}{counts['total']:9,}{fresh}{again}"
 
 
 def made_up(folder: Path, task: str, number: int) -> Path:
