@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from provoke import RANDOM, TUNED, check_whole, completes, damage, flipped, remove, run, truncated
 
+from junkdna.answers import OPTIONS, TEXT, Reader
 from junkdna.files import DataError
-from junkdna.outcomes import read_predictions
+from junkdna.metrics import METRICS
 from junkdna.predictions import write_predictions
 from micro import Project
 
@@ -70,6 +71,10 @@ def test_each_fault_is_named_and_the_rest_completes(finished: Project, done: Pro
     completes(done, finished)
 
 
+def predictions(path: Path) -> pd.DataFrame:
+    return pd.DataFrame(Reader().read(path, "task", METRICS["f1"], [TEXT, "y_pred", OPTIONS, "exact_match"])["all"])
+
+
 def test_a_flipped_bit_of_predictions_is_seen(tmp_path: Path) -> None:
     """Wherever it lies in the columns that are read: their pages carry checksums."""
     texts = [f"answer {i * 7919 % 104729}" for i in range(300)]
@@ -77,15 +82,15 @@ def test_a_flipped_bit_of_predictions_is_seen(tmp_path: Path) -> None:
     frame = frame.assign(reference=texts, y_pred=np.nan, y_true=np.nan, option_scores=None)
     write_predictions(tmp_path / "p.parquet", frame.assign(exact_match=1.0, f1=1.0))
     content = (tmp_path / "p.parquet").read_bytes()
-    first = read_predictions(tmp_path / "p.parquet", ("f1",))
+    first = predictions(tmp_path / "p.parquet")
     footer, seen = len(content) - 8 - int.from_bytes(content[-8:-4], "little"), 0
     for place in range(4, footer, 5):
         (tmp_path / "p.parquet").write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
         try:
-            assert read_predictions(tmp_path / "p.parquet", ("f1",)).equals(first), place
+            assert predictions(tmp_path / "p.parquet").equals(first), place
         except DataError:
             seen += 1
     assert seen > 100
     (tmp_path / "p.parquet").write_bytes(content[:-1])
     with pytest.raises(DataError, match="cannot be read as parquet"):
-        read_predictions(tmp_path / "p.parquet", ("f1",))
+        predictions(tmp_path / "p.parquet")
