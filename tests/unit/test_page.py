@@ -171,6 +171,8 @@ def test_the_page_tells_run_pretraining_experiments_claims_and_provenance(run: P
         "matters in 1 of 2 comparisons. It does not, or that cannot be told: sst2, 100 % of the data, roberta." in text
     )
     assert "![T](small/data_adequacy.png)" in text and (run / "out/small/data_adequacy.png").read_bytes() == b"image"
+    # sst2 alone: its twin does as well.
+    assert "cannot be told, for sst2: what pruning does there says nothing about pre-trained weights.**" in text
     assert "How to read it." in text and "| Question NLI | dense, roberta | accuracy |" in text
     assert "- Question NLI, magnitude: at 90 % the drop's rise from All to A tenth is " in text
     assert "- Question NLI: All and A tenth are in the paper's order at " in text

@@ -88,11 +88,12 @@ def write_page(
     run = page_run.read_run(record)
     methods = {key: entry["label"] for plan in found for key, entry in plan["methods"].items()}
     options = "".join(f"{option} " for option in texts["options"])
+    compared = read_csv(files["pretraining.csv"])
     reported = read_csv(files["against_reported.csv"]) if "against_reported.csv" in files else None
     parts = [
         HEAD.format(name=name, options=f"{options}-- " if options else ""),
         page_run.describe(run, found),
-        _pretraining(read_csv(files["pretraining.csv"])),
+        _pretraining(compared),
         EXPERIMENTS.format(
             trends=TRENDS,
             reported="" if reported is None else REPORTED,
@@ -102,7 +103,7 @@ def write_page(
     for plan in found:
         own = plan["experiment"]["name"]
         image = f"{name}/{figures[own].name}" if own in figures else None
-        parts.append(_experiment(plan, files, texts["captions"].get(own, ""), image, methods, reported))
+        parts.append(_experiment(plan, files, texts["captions"].get(own, ""), image, methods, compared, reported))
     parts += ["\n", _lowered(claims), page_run.provenance(run)]
     with atomic_path(output.parent / name) as aside:
         aside.mkdir()
@@ -157,10 +158,21 @@ def _pretraining(compared: pd.DataFrame) -> str:
     return PRETRAINING.format(table=table(columns, rows, text=3), sentence=said)
 
 
+def _silent(experiment: dict[str, Any], compared: pd.DataFrame) -> str:
+    """Which of an experiment's tasks say nothing about pre-trained weights, as a sentence; empty if none."""
+    here = compared[compared["model"].isin(experiment["models"]) & compared["task"].isin(experiment["tasks"])]
+    names = list(dict.fromkeys(_task(row) for row in here[here["matters"] == 0].to_dict("records")))
+    some = f"Pre-training does not matter, or that cannot be told, for {joined(names)}: what pruning does there says "
+    return f"**{some}nothing about pre-trained weights.**" if names else ""
+
+
+def _task(row: dict[str, Any]) -> str:
+    return row["task"] if row["variant"] == "all" else f"{row['task']}, {row['variant']}"
+
+
 def _asked(row: dict[str, Any]) -> str:
     """A task with its variant and share of the data, where there are several."""
-    parts = [row["task"]]
-    parts += [row["variant"]] if row["variant"] != "all" else []
+    parts = [_task(row)]
     parts += [f"{100 * float(row['fraction']):g} % of the data"] if row["transfer"] != "none" else []
     return ", ".join(parts)
 
@@ -178,6 +190,7 @@ def _experiment(
     caption: str,
     image: str | None,
     methods: dict[str, str],
+    compared: pd.DataFrame,
     reported: pd.DataFrame | None,
 ) -> str:
     experiment = plan["experiment"]
@@ -185,6 +198,7 @@ def _experiment(
     lines = [f"\n### {experiment['id']}: {experiment['title']}\n", f"*{experiment['question']}*\n"]
     lines += [f"![{experiment['title']}]({image})\n"] if image else []
     lines += [f"{caption}\n"] if caption else []
+    lines += [f"{silent}\n"] if (silent := _silent(experiment, compared)) else []
     contrasts = read_csv(files[f"{name}_contrasts.csv"])
     if experiment["ordered"]:
         lines += _bullets(trend_sentences(read_csv(files[f"{name}_trends.csv"]), methods))
