@@ -167,7 +167,7 @@ def _silent(experiment: dict[str, Any], compared: pd.DataFrame) -> str:
 
 
 def _task(row: dict[str, Any]) -> str:
-    return row["task"] if row["variant"] == "all" else f"{row['task']}, {row['variant']}"
+    return row["task"] if row["variant"] == "all" else f"{row['task']}/{row['variant']}"
 
 
 def _asked(row: dict[str, Any]) -> str:
