@@ -27,7 +27,7 @@ rule page:
         script=script("write_page.py"),
         code=code_of("write_page.py"),
         texts=report_texts(),
-        record=RECORD,
+        record=lambda wildcards, input: str(Path(input.record[0]).parent),
         name=SETTINGS.scale,
     shell:
         r"""

@@ -22,7 +22,7 @@ rule record:
         script=script("record.py"),
         code=code_of("record.py"),
         definitions=recorded_digest,
-        results=RESULTS,
+        results=lambda wildcards, output: str(Path(output.files[0]).parents[1]),
     shell:
         r"""
         ${{JUNKDNA_PYTHON:-python}} {params.script:q} \
