@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.special import log_softmax
 
 from junkdna.files import DataError
 from junkdna.metrics import Metric
@@ -125,8 +124,11 @@ def of_table(table: Any) -> Frame:
 
 def log_shares(frame: Frame) -> np.ndarray:
     """Logarithms of the options' shares of the probability, shape (examples, options); 0 of what is not there."""
-    there = np.arange(frame[OPTIONS].shape[1]) < frame[N_OPTIONS][:, None]
-    return np.where(there, log_softmax(frame[OPTIONS], axis=1), 0.0)
+    options = frame[OPTIONS]
+    # In lines of its own: scipy's log_softmax takes four times as long for a thousand short rows.
+    shifted = options - options.max(1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return np.where(np.arange(options.shape[1]) < frame[N_OPTIONS][:, None], logs, 0.0)
 
 
 def right_answers(frame: Frame, metric: Metric) -> np.ndarray | None:

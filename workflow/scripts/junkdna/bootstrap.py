@@ -34,7 +34,9 @@ def sums(group: str, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
     """
     exact = values.dtype == np.uint8 and len(ids) * int(values.max(initial=0)) < 2**24
     counts = _drawn_counts(_digest(group, ids), len(ids), REPLICATES, np.float32 if exact else float)
-    return (values.astype(counts.dtype) @ counts.T).astype(float)
+    # As one matrix: NumPy would multiply a stack of them one by one, each too small to be fast.
+    flat = values.reshape(-1, len(ids)).astype(counts.dtype) @ counts.T
+    return flat.astype(float).reshape(*values.shape[:-1], -1)
 
 
 def _digest(group: str, ids: np.ndarray) -> int:
