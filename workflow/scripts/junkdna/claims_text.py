@@ -9,6 +9,7 @@ import pandas as pd
 from junkdna.claims import Claim, Claims
 from junkdna.curves import level_label
 from junkdna.evidence import Evidence
+from junkdna.markdown import points
 from junkdna.scales import side_by_side, together
 from junkdna.verdicts import NOT_SUPPORTED, SUPPORTED, Finding
 
@@ -76,7 +77,7 @@ def render(
     counts += UNTESTED.format(names=", ".join(untested)) if untested else ""
     lines = [
         f"| {row.claim}: {row.statement} | {row.scale} | {row.verdict} "
-        f"| {_points(row.effect, row.ci_low, row.ci_high)} | {_p(row.p_corrected)} | {row.n_seeds or '-'} |"
+        f"| {points(row.effect, row.ci_low, row.ci_high)} | {_p(row.p_corrected)} | {row.n_seeds or '-'} |"
         for row in both.itertuples()
     ]
     sections = [_section(claims, findings[row.claim], row) for row in judged.itertuples()]
@@ -97,10 +98,10 @@ def _section(claims: Claims, found: Finding, row: Any) -> str:
         statement=row.statement,
         verdict=row.verdict.capitalize(),
         because=_because(claims, found, row),
-        effect=_points(row.effect, row.ci_low, row.ci_high),
+        effect=points(row.effect, row.ci_low, row.ci_high),
         p=_p(row.p_corrected),
         what=_what(found.claim, 100 * claims.rules.at_drop),
-        relative=_points(row.relative_effect, row.relative_ci_low, row.relative_ci_high),
+        relative=points(row.relative_effect, row.relative_ci_low, row.relative_ci_high),
         power=_power(row),
         rule=row.rule,
         table="\n".join(table),
@@ -164,14 +165,10 @@ def _row(one: Evidence) -> str:
     estimate = one.effect.interval()
     levels = ", ".join(map(level_label, one.levels))
     order = f"{100 * one.dense_error:.0f}" if pd.isna(one.tau) else f"{one.tau:.2f}"
-    effect = _points(estimate.value, estimate.low, estimate.high)
+    effect = points(estimate.value, estimate.low, estimate.high)
     return (
         f"| {one.name} | {levels} | {100 * one.mean_drop:.0f} | {effect} | {order} | {one.n_seeds} | {one.n_examples} |"
     )
-
-
-def _points(value: float, low: float, high: float) -> str:
-    return "-" if pd.isna(value) else f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _p(p: float) -> str:

@@ -47,8 +47,8 @@ def build_model(recipe: TextRecipe, part: TextModel) -> PreTrainedModel:
 def sinusoids(length: int, width: int, deviation: float) -> torch.Tensor:
     """Where learned positions start: sines and cosines (Vaswani et al. 2017), shape (length, width), scaled.
 
-    From them a head learns to look a step aside with one matrix. From random rows each pair of positions has to be
-    learned by itself, and a short training of masked tokens ends before it has seen more than bags of words.
+    From them a head can look a step aside with one matrix; from random rows each pair of positions has to be learned by
+    itself. Their share in the result was not measured (resources/small/README.md).
     """
     angles = torch.arange(length)[:, None] / 10_000 ** (torch.arange(0, width, 2) / width)
     return deviation * math.sqrt(2) * torch.cat([angles.sin(), angles.cos()], dim=1)
