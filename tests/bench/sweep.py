@@ -23,8 +23,6 @@ from pathlib import Path
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
-LEVELS = [f"0.{n}0" for n in range(1, 10)]
-SEEDS = [0, 1, 2]
 CELL = "import sys; from plain_finetuning import run_cell; run_cell(*sys.argv[1:])"
 EXPERIMENT = {
     "name": "sweep",
@@ -32,7 +30,6 @@ EXPERIMENT = {
     "title": "Sweep",
     "question": "How long does it take?",
     "models": ["organism-encoder"],
-    "methods": {"magnitude": LEVELS},
     "transfers": ["sparse"],
     "tasks": ["lexical"],
     "panels": [{"label": "Lexical"}],
@@ -48,7 +45,8 @@ def measured(command: list[str], folder: Path, **variables: str) -> tuple[float,
     """
     with (folder / "output.txt").open("w+") as output:
         begun = time.perf_counter()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", **variables}
         child = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT, env=environment)
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.perf_counter() - begun
@@ -58,19 +56,20 @@ def measured(command: list[str], folder: Path, **variables: str) -> tuple[float,
     return seconds, usage.ru_utime + usage.ru_stime
 
 
-def ours(folder: Path, steps: int, cores: int) -> tuple[float, float, dict[str, float], Counter[str]]:
+def ours(folder: Path, args: argparse.Namespace) -> tuple[float, float, dict[str, float], Counter[str]]:
     """Wall-clock and processor seconds, score of each cell, and wall-clock seconds of the jobs of each stage."""
     for name in ("Snakefile", "workflow", "config", "resources", "envs"):
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
         copy(PROJECT / name, folder / name)
     catalog = folder / "config/catalog/organism.yaml"
     known = yaml.safe_load(catalog.read_text())
-    known["tasks"]["lexical"]["training"] = training(steps)
+    known["tasks"]["lexical"]["training"] = training(args.steps)
     catalog.write_text(yaml.safe_dump(known))
+    experiment = {**EXPERIMENT, "methods": {"magnitude": args.levels}, "seeds": args.seeds}
     (folder / "config/sweep.yaml").write_text(yaml.safe_dump({"experiments": ["config/sweep_experiment.yaml"]}))
-    (folder / "config/sweep_experiment.yaml").write_text(yaml.safe_dump(EXPERIMENT))
+    (folder / "config/sweep_experiment.yaml").write_text(yaml.safe_dump(experiment))
     run = [sys.executable, "-m", "snakemake", "all_figures", "--configfile", "config/sweep.yaml"]
-    wall, cpu = measured([*run, "--cores", str(cores)], folder)
+    wall, cpu = measured([*run, "--cores", str(args.cores)], folder)
     scores, stages = {}, Counter()
     for file in sorted(folder.glob("results/evaluate/**/metrics.json")):
         cell = json.loads(file.read_text())
@@ -81,30 +80,30 @@ def ours(folder: Path, steps: int, cores: int) -> tuple[float, float, dict[str, 
     return wall, cpu, scores, stages
 
 
-def theirs(folder: Path, steps: int, cores: int) -> tuple[float, float, dict[str, float]]:
+def theirs(folder: Path, args: argparse.Namespace) -> tuple[float, float, dict[str, float]]:
     """Wall-clock and processor seconds, and score of each cell."""
     sys.path.insert(0, str(PROJECT / "workflow" / "scripts"))
     from junkdna.world.datasets import write_datasets
 
     write_datasets(PROJECT / "resources/organisms/recipe.yaml", folder / "world")
-    asked = training(steps)
+    asked = training(args.steps)
     settings = {
         "model": str(PROJECT / "resources/organisms/encoder"),
         "data": str(folder / "world/lexical"),
         "text": "sentence",
         "length": asked["max_length"],
         "training": {
-            "steps": steps,
+            "steps": args.steps,
             "batch": asked["batch_size"],
             "rate": asked["learning_rate"],
-            "warmup": round(asked["warmup_fraction"] * steps),
+            "warmup": round(asked["warmup_fraction"] * args.steps),
         },
     }
     (folder / "settings.json").write_text(json.dumps(settings))
-    cells = [f"{level} {seed}" for level in ["dense", *LEVELS] for seed in SEEDS]
+    cells = [f"{level} {seed}" for level in ["dense", *args.levels] for seed in args.seeds]
     (folder / "cells.txt").write_text("".join(f"{cell} {cell.replace(' ', '-')}.json\n" for cell in cells))
     one = shlex.join([sys.executable, "-c", CELL, "settings.json"])
-    loop = f"xargs -a cells.txt -P {cores} -L 1 {one}"
+    loop = f"xargs -a cells.txt -P {args.cores} -L 1 {one}"
     wall, cpu = measured(["bash", "-c", loop], folder, PYTHONPATH=str(Path(__file__).parent))
     return wall, cpu, {cell: json.loads((folder / f"{cell.replace(' ', '-')}.json").read_text()) for cell in cells}
 
@@ -124,13 +123,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="paired runs")
     parser.add_argument("--steps", type=int, default=20, help="of a fine-tuning; 20 teach the dense model the task")
+    parser.add_argument("--levels", nargs="+", default=[f"0.{n}0" for n in range(1, 10)])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--cores", type=int, default=2, help="processes at a time")
     args = parser.parse_args()
     walls, cpus, stages = [], [], Counter()
     for _ in range(args.repeats):
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-            *loop, expected = theirs(Path(one), args.steps, args.cores)
-            *dag, scores, stages = ours(Path(other), args.steps, args.cores)
+            *loop, expected = theirs(Path(one), args)
+            *dag, scores, stages = ours(Path(other), args)
         walls.append((loop[0], dag[0]))
         cpus.append((loop[1], dag[1]))
         apart = max(abs(scores[cell] - expected[cell]) for cell in expected)
