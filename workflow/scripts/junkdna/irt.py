@@ -96,8 +96,7 @@ def fit(groups: list[Group], n_states: int) -> Fit:
     """Estimate all parameters; ``n_states`` is the number of states in all groups together."""
     if not groups:
         return Fit(*(np.array([]),) * 4)
-    # Numbers of right answers that occur, and how often: at most as many as items, be there thousands of states.
-    histograms = [np.unique(group.sums, return_counts=True) for group in groups]
+    histograms = [np.bincount(group.sums, minlength=len(group.states) + 1) for group in groups]
     totals = np.zeros(n_states)
     for group in groups:
         np.add.at(totals, group.states, group.right.sum(1))
@@ -109,9 +108,9 @@ def fit(groups: list[Group], n_states: int) -> Fit:
         ability, mean, logs = np.split(parameters, [n_states, n_states + len(groups)])
         value, gradient = -ability @ totals, -np.concatenate([totals, np.zeros(2 * len(groups))])
         success, losses = expit(ability[:, None] - NODES), _losses(ability)
-        for number, (group, (right, counts)) in enumerate(zip(groups, histograms, strict=True)):
+        for number, (group, counts) in enumerate(zip(groups, histograms, strict=True)):
             spread = np.exp(logs[number])
-            joint = _log_joint(losses[group.states].sum(0), right, mean[number], spread)
+            joint = _log_joint(losses[group.states].sum(0), np.arange(len(counts)), mean[number], spread)
             norm = logsumexp(joint, axis=1)
             value -= counts @ norm
             at = counts @ np.exp(joint - norm[:, None])
@@ -133,14 +132,15 @@ def fit(groups: list[Group], n_states: int) -> Fit:
     spread = np.exp(logs)
     losses = _losses(ability)
     errors = [
-        _error(_log_joint(losses[group.states].sum(0), right, mean[i], spread[i]), counts, mean[i], spread[i])
-        for i, (group, (right, counts)) in enumerate(zip(groups, histograms, strict=True))
+        _error(losses[group.states].sum(0), counts, mean[i], spread[i])
+        for i, (group, counts) in enumerate(zip(groups, histograms, strict=True))
     ]
     return Fit(ability, mean, np.array(errors), spread)
 
 
-def _error(joint: np.ndarray, counts: np.ndarray, mean: float, spread: float) -> float:
+def _error(losses: np.ndarray, counts: np.ndarray, mean: float, spread: float) -> float:
     """Standard error of a group's mean given the abilities, from the outer product of the items' scores."""
+    joint = _log_joint(losses, np.arange(len(counts)), mean, spread)
     surplus = np.exp(joint - logsumexp(joint, axis=1, keepdims=True)) - np.exp(_log_prior(mean, spread))
     scaled = (NODES - mean) / spread
     scores = np.stack([surplus @ scaled / spread, surplus @ scaled**2])
