@@ -20,7 +20,7 @@ def fresh(tmp_path: Path) -> Project:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy with a finished run; tests must not change it, but copy it (see ``done``)."""
     project = copy_project(tmp_path_factory.mktemp("finished") / "project")
-    project.snakemake("all_figures")
+    project.snakemake("all_figures", timeout=1200)  # on a busy machine
     return project
 
 

@@ -207,7 +207,7 @@ def tables(script: str, cells: int, root: Path) -> str:
         outputs = ["table.csv", "contrasts.csv", "curves.csv", "against-dense.csv", "trends.csv", "drops.parquet"]
         command += ["--plan", "plan.json", "--markdown", "t.md", "--latex", "t.tex"]
     else:
-        outputs = ["table.csv", "agreement.csv", "items.parquet", "flips.csv", "thirds.csv"]
+        outputs = ["table.csv", "pretraining.csv", "agreement.csv", "items.parquet", "flips.csv", "thirds.csv"]
         command += ["--plans", "plan.json", "--human", PROJECT / "resources/human_scores.yaml"]
     command += [part for name in outputs for part in (f"--{name.split('.')[0]}", name)]
     return f"{made:8,}{made * QUESTIONS:12,}{measured(list(map(str, command)), root)[0]}"

@@ -25,7 +25,7 @@ def eventually(condition: Callable[[], bool], deadline: float = DEADLINE) -> boo
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.02)
+        time.sleep(0.1)
     return True
 
 

@@ -1,6 +1,6 @@
 """A SLURM cluster on this machine: `python tests/slurm/cluster.py` runs one until Ctrl-C, the tests start their own.
 
-`--install` only installs what is needed.
+With `--accounting` it has a slurmdbd; `--install` only installs what is needed.
 
 Two nodes of four CPUs and one declared GPU, in the partitions and the account that workflow/profiles/slurm names, and a
 partition whose jobs preempt theirs. It needs root, and Debian's packages, which it installs; no systemd, no cgroups, no
@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 PACKAGES = {"slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client", "munged": "munge"}
+ACCOUNTING = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server"}
 # The plugin drops SLURM_CONF on the way to a job's step, so the configuration has to be where SLURM looks by itself.
 ETC = Path("/etc/slurm")
 MARK = "# Written by tests/slurm/cluster.py"
@@ -66,13 +67,13 @@ def install(wanted: dict[str, str]) -> None:
 
 def capture(*command: str) -> str:
     """Standard output of a command; an error has its stderr."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 300) -> None:
     """Wait until the condition holds; its errors count as no."""
     end, last = time.monotonic() + seconds, ""
     while time.monotonic() < end:
@@ -86,9 +87,14 @@ def wait_for(what: str, condition: Callable[[], object], seconds: float = 60) ->
 
 
 class Cluster:
-    """Daemons in the foreground, as children of this process; no accounting."""
+    """Daemons in the foreground, as children of this process.
 
-    def __init__(self) -> None:
+    Args:
+        accounting: with MariaDB and slurmdbd, as most clusters have, or without any accounting.
+    """
+
+    def __init__(self, accounting: bool = False) -> None:
+        self.accounting = accounting
         self.daemons: dict[str, subprocess.Popen] = {}
 
     def __enter__(self) -> Cluster:
@@ -104,7 +110,7 @@ class Cluster:
         Raises:
             UnavailableError: SLURM cannot be installed, or this machine has one of its own.
         """
-        install(PACKAGES)
+        install(PACKAGES | (ACCOUNTING if self.accounting else {}))
         ETC.mkdir(exist_ok=True)
         config = ETC / "slurm.conf"
         if config.exists() and not config.read_text().startswith(MARK):
@@ -117,6 +123,8 @@ class Cluster:
         try:
             self._configure()
             self._start_munge()
+            if self.accounting:
+                self._start_accounting()
             self.launch("slurmctld")
             wait_for("slurmctld", lambda: "is UP" in capture("scontrol", "ping"))
             for node in NODES:
@@ -127,13 +135,19 @@ class Cluster:
             raise
 
     def launch(self, name: str) -> None:
-        """Start one daemon (again): munged, slurmctld, or a node's slurmd."""
+        """Start one daemon (again): munged, mariadbd, slurmdbd, slurmctld, or a node's slurmd."""
         commands = {
             "munged": [
                 *("munged", "--foreground", "--force", f"--key-file={self.folder}/key"),
                 *(f"--{kind}-file={self.folder}/munged.{kind}" for kind in ("log", "pid", "seed")),
                 f"--socket={self.folder}/munge",
             ],
+            "mariadbd": [
+                *("mariadbd", "--no-defaults", "--user=root", "--skip-networking", "--skip-grant-tables"),
+                *(f"--datadir={self.folder}/db", f"--socket={self.folder}/mysql"),
+                *("--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"),
+            ],
+            "slurmdbd": ["slurmdbd", "-D"],
             "slurmctld": ["slurmctld", "-D"],
             **{node: ["slurmd", "-D", "-N", node] for node in NODES},
         }
@@ -142,7 +156,7 @@ class Cluster:
         output = open(self.folder / f"{name}.out", "a")  # noqa: SIM115 - the daemon's
         # Should this process be killed, its daemons go too.
         command = ["setpriv", "--pdeathsig", "TERM", *command]
-        environment = {**os.environ, "PATH": BIN}
+        environment = {**os.environ, "PATH": BIN, "MYSQL_UNIX_PORT": f"{self.folder}/mysql"}
         self.daemons[name] = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
         )
@@ -164,7 +178,7 @@ class Cluster:
             subprocess.run(["scancel", "--user=root"], capture_output=True, timeout=30)
         for name in list(self.daemons)[::-1]:
             self.kill(name)
-        for name in ("slurm.conf", "gres.conf"):
+        for name in ("slurm.conf", "gres.conf", "slurmdbd.conf"):
             (ETC / name).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.lock.close()
@@ -197,6 +211,10 @@ class Cluster:
         lines += ["PreemptType=preempt/partition_prio", "PreemptMode=REQUEUE"]
         for name, more in {"cpu": "Default=YES", "gpu": "", "urgent": "PriorityTier=10"}.items():
             lines += [f"PartitionName={name} Nodes={','.join(NODES)} MaxTime=1-0 {more}"]
+        if self.accounting:
+            lines += ["AccountingStorageType=accounting_storage/slurmdbd", "AccountingStorageTRES=gres/gpu"]
+            # The password is the socket of the munged to ask.
+            lines += [f"AccountingStoragePort={PORT + 9}", f"AccountingStoragePass={state}/munge"]
         (ETC / "slurm.conf").write_text("\n".join(lines) + "\n")
         gres = [f"NodeName={node} Name=gpu File={state}/{node}-gpu" for node in NODES]
         (ETC / "gres.conf").write_text("\n".join([MARK, *gres]) + "\n")
@@ -207,13 +225,32 @@ class Cluster:
         self.launch("munged")
         wait_for("munged", lambda: capture("munge", "-n", f"--socket={self.folder}/munge"))
 
+    def _start_accounting(self) -> None:
+        database = self.folder / "db"
+        command = ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={database}", "--skip-test-db"]
+        capture(*command, "--auth-root-authentication-method=normal")
+        self.launch("mariadbd")
+        wait_for("MariaDB", lambda: capture("mariadb-admin", f"--socket={self.folder}/mysql", "ping"))
+        lines = [MARK, "DbdHost=localhost", "DbdAddr=127.0.0.1", "SlurmUser=root", f"DbdPort={PORT + 9}"]
+        lines += ["CommunicationParameters=NoInAddrAny", f"AuthInfo=socket={self.folder}/munge"]
+        lines += ["StorageType=accounting_storage/mysql", "StorageHost=localhost", "StorageUser=root"]
+        lines += ["StorageLoc=slurm", f"LogFile={self.folder}/slurmdbd.log", f"PidFile={self.folder}/slurmdbd.pid"]
+        config = ETC / "slurmdbd.conf"
+        config.touch(0o600)
+        config.write_text("\n".join(lines) + "\n")
+        self.launch("slurmdbd")
+        wait_for("slurmdbd", lambda: capture("sacctmgr", "-n", "list", "cluster") is not None)
+        capture("sacctmgr", "-i", "add", "cluster", "junkdna")
+        capture("sacctmgr", "-i", "add", "account", "junkdna")
+        capture("sacctmgr", "-i", "add", "user", "root", "account=junkdna")
+
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     if sys.argv[1:] == ["--install"]:
-        install(PACKAGES)
+        install(PACKAGES | ACCOUNTING)
         sys.exit()
-    with Cluster() as cluster:
+    with Cluster(accounting="--accounting" in sys.argv[1:]) as cluster:
         sys.stdout.write(capture("sinfo", "-N") + f"logs: {cluster.folder}\n")
         sys.stdout.flush()
         signal.pause()

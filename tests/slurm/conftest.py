@@ -19,15 +19,24 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    cluster = Cluster()
+def started(accounting: bool) -> Iterator[Cluster]:
+    cluster = Cluster(accounting)
     try:
         cluster.start()
     except UnavailableError as error:
         pytest.skip(f"NOTHING TESTED ON SLURM: {error}")
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    yield from started(accounting=False)
+
+
+@pytest.fixture
+def cluster_with_accounting() -> Iterator[Cluster]:
+    yield from started(accounting=True)
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from simulated import calibrated, options_plan, trained, write_cells
 
 from junkdna import bootstrap, statistics
 from junkdna.answers import N_OPTIONS, OPTIONS, TEXT, Reader
 from junkdna.drops import RELATIVE, Drops, drops, read, write
+from junkdna.files import DataError
 from junkdna.metrics import METRICS
 from junkdna.outcomes import Point, in_order, read_lots, read_outcomes, reference_of
 from junkdna.predictions import write_predictions
@@ -53,6 +55,23 @@ def test_cells_of_the_same_examples_share_their_ids_whatever_the_order(tmp_path:
         found.append(reader.read(tmp_path / f"{number}.parquet", "task", METRICS["accuracy"])["a"])
     assert found[0]["id"] is found[1]["id"] is found[2]["id"] and found[3]["id"].tolist() == ["a1", "a2"]
     assert [one["accuracy"].tolist() for one in found] == [[0, 1], [0, 1], [0, 1], [1, 0]]
+
+
+def test_ids_stored_as_in_the_cell_before_are_not_decoded_again_but_compared(tmp_path: Path, monkeypatch) -> None:
+    asked, plain = [], pq.ParquetFile.read
+    monkeypatch.setattr(
+        pq.ParquetFile, "read", lambda self, names, **keys: asked.append(names) or plain(self, names, **keys)
+    )
+    reader = Reader()
+    for path in (tmp_path / "0.parquet", tmp_path / "1.parquet"):
+        write_predictions(path, frame(["0", "1"]))
+        reader.read(path, "task", METRICS["accuracy"])
+    assert asked == [["variant", "id", "accuracy"], ["accuracy"]]
+    content, chunk = bytearray(path.read_bytes()), pq.ParquetFile(path).metadata.row_group(0).column(1)
+    content[chunk.dictionary_page_offset + chunk.total_compressed_size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="1.parquet: cannot be read as parquet"):
+        reader.read(path, "task", METRICS["accuracy"])
 
 
 def test_sums_in_single_precision_are_those_in_double() -> None:

@@ -8,6 +8,7 @@ import pytest
 from scipy.special import expit
 
 from junkdna import flips, responses
+from junkdna.flips import Observed
 from junkdna.responses import Responses, Series, State, estimate
 
 SERIES = Series("task", "all", "1.00")
@@ -26,6 +27,13 @@ def simulate(seed: int, slope: float, methods: tuple[str, ...] = ("a", "b", "c")
             right.append((generator.random(items) < expit(ability - steep * difficulty)).astype(np.uint8))
     ids = np.array([f"{i:03}" for i in range(items)])
     return Responses(states, ids, np.stack(right))
+
+
+def observed(difficulty: np.ndarray, lost: np.ndarray, levels: tuple[str, ...] = ("0.50",)) -> Observed:
+    """Of levels of one curve, to examples that are numbered from 0."""
+    questions, third = np.arange(len(difficulty)), flips._thirds(difficulty)
+    curve = ("m", "a", "none", "sparsity")
+    return Observed(curve, SERIES, "other methods", [*levels], questions, difficulty, third, lost.astype(np.uint8))
 
 
 def of_first_method(found: Responses) -> pd.Series:
@@ -49,33 +57,40 @@ def test_difficulty_that_does_not_matter_is_not_found() -> None:
 
 def test_odds_cover_the_truth_where_answers_of_an_example_are_alike() -> None:
     generator, covered, n = np.random.default_rng(3), [], 150
-    frame = pd.DataFrame({"id": [f"{i}" for i in range(n)] * 3, "level": np.repeat(list(LEVELS), n)})
-    frame = frame.assign(**SERIES._asdict(), seed="", learnt_from="other methods")
     for _ in range(500):
         alike, difficulty = 1.5 * generator.standard_normal(n), generator.standard_normal(n)
-        chance = expit(alike - np.array(list(LEVELS.values()))[:, None]).ravel()
-        observed = frame.assign(difficulty=np.tile(difficulty, 3), lost=(generator.random(3 * n) < chance).astype(int))
-        found = flips.regress(observed)
+        chance = expit(alike - np.array(list(LEVELS.values()))[:, None])
+        found = flips.regress([observed(difficulty, generator.random((3, n)) < chance, tuple(LEVELS))])
         covered.append(found["ci_low"] <= 1 <= found["ci_high"])
     # 500 draws have a standard error of 1 point.
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
 def test_regression_is_an_ordinary_logistic_one() -> None:
-    """Against scikit-learn without penalty, for the coefficient; one level, so no other effect."""
-    from sklearn.linear_model import LogisticRegression
+    """Against statsmodels with a column for each level of each part, errors clustered by example."""
+    from statsmodels.api import GLM, families
 
-    generator = np.random.default_rng(4)
-    x = generator.standard_normal(200)
-    lost = (generator.random(200) < expit(0.8 * x - 0.3)).astype(int)
-    observed = pd.DataFrame({"difficulty": x, "lost": lost, "id": [f"{i}" for i in range(200)]})
-    observed = observed.assign(**SERIES._asdict(), level="0.50", seed="", learnt_from="other methods")
-    expected = LogisticRegression(C=np.inf, tol=1e-10).fit(x[:, None], lost).coef_[0, 0]
-    found = flips.regress(observed)
-    assert math.log(found["odds_ratio"]) == pytest.approx(expected, rel=1e-4)
-    # Answers twice over are no more evidence: errors are clustered by example.
-    twice = pd.concat([observed, observed])
-    assert flips.regress(twice)["ci_low"] == pytest.approx(found["ci_low"], rel=0.01)
+    generator, parts, rows = np.random.default_rng(4), [], []
+    for n in (200, 150):
+        x, ability = generator.standard_normal(n), np.array([0.3, -0.5, -9.0])
+        parts.append(observed(x, generator.random((3, n)) < expit(0.8 * x - ability[:, None]), tuple(LEVELS)))
+        rows += [
+            {"part": n, "level": i, "x": x[k], "id": k, "lost": parts[-1].lost[i, k]}
+            for i in range(3)
+            for k in range(n)
+        ]
+    table = pd.DataFrame(rows)
+    assert table.groupby(["part", "level"])["lost"].nunique().tolist() == [2, 2, 1] * 2  # the last says nothing
+    table = table[table["level"] < 2]
+    design = pd.get_dummies(table["part"] + table["level"]).assign(x=table["x"]).astype(float)
+    clustered = {"cov_type": "cluster", "cov_kwds": {"groups": table["id"].to_numpy()}}
+    expected = GLM(table["lost"].astype(float), design, family=families.Binomial()).fit(tol=1e-12, **clustered)
+    found = flips.regress(parts)
+    low, high = expected.conf_int().loc["x"]
+    assert (found["n_examples"], found["n_answers"]) == (200, 3 * 350)
+    assert math.log(found["odds_ratio"]) == pytest.approx(expected.params["x"], rel=1e-9)
+    assert (math.log(found["ci_low"]), math.log(found["ci_high"])) == pytest.approx((low, high), rel=1e-8)
+    assert found["p"] == pytest.approx(expected.pvalues["x"], rel=1e-6)
 
 
 def test_one_method_is_predicted_from_other_seeds() -> None:
@@ -87,15 +102,17 @@ def test_one_method_is_predicted_from_other_seeds() -> None:
     row = of_first_method(both)
     assert row["learnt_from"] == "other seeds" and row["n_answers"] == 2 * 3 * 300
     alone = flips.observe(estimate({SERIES: found}))
-    assert not len(alone) and not len(flips.predict(alone)) and not len(flips.by_third(alone))
+    assert not alone and not len(flips.predict(alone)) and not len(flips.by_third(alone))
 
 
 def test_only_right_dense_answers_can_be_lost_and_thirds_rise() -> None:
     found = simulate(6, slope=1.5)
     found.right[0, :100] = 0
-    observed = flips.observe(estimate({SERIES: found}))
-    assert observed["id"].min() == "100" and len(observed) == 200 * 9
-    thirds = flips.by_third(observed)
+    kept = flips.observe(estimate({SERIES: found}))
+    assert [one.questions.tolist() for one in kept] == [[*range(100, 300)]] * 3 and {len(one.lost) for one in kept} == {
+        3
+    }
+    thirds = flips.by_third(kept)
     first = thirds[(thirds["method"] == "a") & (thirds["level"] == "0.70")]
     assert first["third"].tolist() == list(flips.THIRDS) and first["lost"].is_monotonic_increasing
     assert (first["ci_low"] < first["lost"]).all() and first["n_examples"].sum() == 200
@@ -112,8 +129,7 @@ def test_too_few_losses_give_no_odds() -> None:
 @pytest.mark.filterwarnings("error")
 def test_difficulty_without_error_gives_no_odds() -> None:
     x = np.linspace(-1, 1, 60)
-    frame = pd.DataFrame({"difficulty": x, "lost": (x > 0).astype(int), "id": [f"{i}" for i in range(60)]})
-    found = flips.regress(frame.assign(**SERIES._asdict(), level="0.50", seed="", learnt_from="other methods"))
+    found = flips.regress([observed(x, x[None] > 0)])
     assert found["n_lost"] == 30 and "odds_ratio" not in found
 
 

@@ -46,7 +46,7 @@ def test_known_parameters_are_recovered() -> None:
 def test_likelihood_is_the_integral() -> None:
     """The sum over nodes against scipy's quadrature of the same model, answer by answer."""
     ability, mean, spread = np.array([-1.0, 0.5, 2.0]), 0.4, 1.1
-    joint = irt._log_joint(ability, mean, spread)
+    joint = irt._log_joint(irt._losses(ability).sum(0), np.arange(4), mean, spread)
     for answers in ([0, 0, 0], [1, 0, 0], [0, 1, 1], [1, 1, 1]):
 
         def density(b: float, answers: list[int] = answers) -> float:
@@ -91,6 +91,6 @@ def test_items_are_learnt_from_the_rows_given() -> None:
     right = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.uint8)
     group = Group(np.arange(4), right)
     known = irt.Fit(np.zeros(4), np.zeros(1), np.ones(1), np.ones(1))
-    first, second = known.difficulties(0, group, np.array([0, 1]))
+    first, second = known.difficulties(0, group, np.array([True, True, False, False]))
     assert first < 0 < second
     assert known.difficulties(0, group) == pytest.approx([0, 0], abs=1e-9)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -271,6 +273,36 @@ def test_a_resumed_training_starts_at_its_checkpoint(ready: list[str], tmp_path:
         pretraining.pretrain_text(recipe, part, rows, tmp_path / "resume", 0)
     pretraining.pretrain_text(recipe, part, rows, tmp_path / "resume", 0)
     assert steps == [*range(1, 9), *range(8, 41)]
+
+
+def test_sigterm_saves_between_points_and_the_next_run_ends_the_same(
+    ready: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    once = pretraining.SaveAtLog.on_step_end
+
+    def watch(self, args, state, control, **_):
+        steps.append(state.global_step)
+        if steps == [*range(1, 7)]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        once(self, args, state, control)
+
+    def main(name: str) -> None:
+        pretrain_small.main([*ready, "--model", "decoder", "--output", str(tmp_path / name)])
+
+    monkeypatch.setattr(pretraining, "LOGGED", 10)  # a point of the curve for every four steps
+    monkeypatch.setattr(pretraining, "time", SimpleNamespace(monotonic=lambda: len(steps)))  # a second for each step
+    monkeypatch.setattr(pretraining.SaveAtLog, "on_step_end", watch)
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+        main("stopped")
+    assert [file.name for file in tmp_path.glob("resume-*/*")] == ["checkpoint-6"]
+    main("stopped")
+    assert steps == [*range(1, 41)]
+    main("whole")
+    assert sha256(tmp_path / "whole/model.safetensors") == sha256(tmp_path / "stopped/model.safetensors")
+    whole, stopped = (pd.read_csv(tmp_path / name / "training_curve.csv") for name in ("whole", "stopped"))
+    assert whole.equals(stopped), "the mean loss and the seconds of steps 5 to 8 are over both runs"
+    assert list(whole.seconds) == list(whole.step) == [*range(4, 41, 4)]
 
 
 def test_errors_of_the_recipe(tmp_path: Path) -> None:

@@ -236,6 +236,21 @@ def test_weights_that_are_not_finite_after_the_last_logged_step_are_seen(manifes
         tuned(manifest, "sparse", decayed(learning_rate=1e30, weight_decay=0.0, steps=30))
 
 
+@pytest.mark.parametrize("second", [(), ("w1 w2 w3",)])
+def test_long_texts_are_cut_as_the_tokenizer_does_and_the_others_are_read_once(manifest, caplog, second) -> None:
+    tokenizer, read = models.load_tokenizer(models.model_folder(manifest)), []
+    asked = [Question(str(n), (" ".join(f"w{i}" for i in range(n)), *second), target=0.0) for n in (1, 12, 2, 20)]
+    pairs = [list(column) for column in zip(*(question.texts for question in asked), strict=True)]
+
+    def counted(*columns, **options):
+        read.append(len(columns[0]))
+        return tokenizer(*columns, **options)
+
+    found = training.encode(asked, counted, 9)
+    assert found == tokenizer(*pairs, truncation=True, max_length=9)["input_ids"]
+    assert read == [4, 2] and "2 of 4 inputs are longer than 9 tokens and were cut" in caplog.text
+
+
 def test_errors(manifest: Path, caplog) -> None:
     with pytest.raises(DataError, match="needs a compressed state"):
         model = classifier(manifest)

@@ -1,15 +1,9 @@
-"""Whole runs: cold and warm give the same bytes, a killed run completes, every helper target works."""
+"""Whole runs: cold and warm give the same bytes, every helper target works."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import time
 
-import pytest
 import yaml
 
 from micro import ASKED, TRAINED, Project
@@ -24,26 +18,6 @@ def test_cold_run_gives_the_bytes_of_the_warm_one(finished: Project, fresh: Proj
         for path in sorted((fresh.root / "results" / file).rglob("*")):
             if path.name in ("metrics.json", "manifest.json", "predictions.parquet", "model.safetensors"):
                 assert path.read_bytes() == (finished.root / path.relative_to(fresh.root)).read_bytes(), path
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_run_completes_to_the_same_tables(finished: Project, fresh: Project, seed: int) -> None:
-    process = subprocess.Popen(
-        fresh.command("all_figures"),
-        cwd=fresh.root,
-        env=fresh.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    time.sleep(random.Random(seed).uniform(9, 16))
-    assert process.poll() is None, "the run ended before it could be killed"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    # The lock of the killed run stays; --rerun-incomplete is Snakemake's own answer to half-done jobs.
-    fresh.snakemake("--unlock")
-    fresh.snakemake("--rerun-incomplete", "all_figures")
-    assert fresh.tables() == finished.tables()
-    assert fresh.plan() == []
 
 
 def test_the_ilp_scheduler_runs_with_the_pinned_pulp(fresh: Project) -> None:

@@ -44,3 +44,9 @@ def test_the_generated_cells_are_as_many_as_asked_for_and_can_be_aggregated(
     assert row.split()[0] == "300" and len(table) == 300 / 3 and set(table["n_examples"]) == {20}
     shares = table.groupby("level")["percent_of_dense"].mean()
     assert shares["dense"] == 100 and shares["0.003"] < 100
+    scale.tables("score_difficulty", 300, tmp_path / "again")
+    flips = pd.read_csv(tmp_path / "again/flips.csv")
+    whole = flips[flips["task"] == "all"].set_index("method")["n_answers"]
+    parts = flips[flips["task"] != "all"].groupby("method")["n_answers"].sum()
+    assert set(flips["learnt_from"]) == {"other methods"} and set(whole.index) == set(scale.METHODS)
+    assert whole.to_dict() == parts.to_dict() and 0 < whole.max() <= 5 * 2 * 3 * 3 * 20

@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     write_csv(args.agreement, agreement(table))
     write_csv(args.pretraining, twins.merge(compared))
     write_csv(args.table, table)
-    logger.info("%d series, %d answers to examples of known difficulty", len(table), len(observed))
+    answers = sum(part.lost.size for part in observed)
+    logger.info("%d series, %d answers to examples of known difficulty", len(table), answers)
 
 
 if __name__ == "__main__":

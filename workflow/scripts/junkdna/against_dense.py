@@ -82,11 +82,10 @@ def compared(pairs: list[tuple[Scores, Scores]]) -> list[dict[str, float]]:
     if right is not None and was_right is not None:
         lost, gained = was_right * (1 - right), (1 - was_right) * right
         changed = _gathered(frames, lambda pair: _changed(*pair, first.metric))
-        named = {"changed": changed, "lost": lost, "gained": gained}
-        found |= {measure: _means(first, each) for measure, each in named.items()}
+        found |= _means(first, {"changed": changed, "lost": lost, "gained": gained})
         p = [mcnemar(*counts) for counts in zip(lost.sum(2, dtype=float), gained.sum(2, dtype=float), strict=True)]
     if all(OPTIONS in frame for pair in frames for both in pair for frame in both):
-        found["kl"] = _means(first, divergences(frames))
+        found |= _means(first, {"kl": divergences(frames)})
     return [
         {"mcnemar_p": p[i], **{m: end for measure in MEASURES for m, end in _named(measure, found[measure][i])}}
         for i in range(len(pairs))
@@ -127,8 +126,10 @@ def _changed(frame: Frame, dense: Frame, metric: Metric) -> np.ndarray:
     return np.array([a != b for a, b in zip(*sides, strict=True)], dtype=np.uint8)
 
 
-def _means(scores: Scores, values: np.ndarray) -> list[Estimate]:
-    return _intervals(values.mean(2), scores.mean_replicates(values))
+def _means(scores: Scores, measures: dict[str, np.ndarray]) -> dict[str, list[Estimate]]:
+    """The means of measures of shape (states, seeds, examples), resampled together: one large product is faster."""
+    drawn = scores.mean_replicates(np.stack([*measures.values()]))
+    return {name: _intervals(each.mean(2), own) for (name, each), own in zip(measures.items(), drawn, strict=True)}
 
 
 def _intervals(values: np.ndarray, replicates: np.ndarray) -> list[Estimate]:

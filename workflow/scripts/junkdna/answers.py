@@ -18,6 +18,7 @@ from junkdna.files import DataError
 from junkdna.metrics import Metric
 
 REMEDY = "delete the cell's folder so that it is evaluated again"
+KEYS = ("variant", "id")
 TEXT, OPTIONS, N_OPTIONS = "prediction", "option_scores", "n_options"
 
 # Column to values of one variant, one per example: numbers, or texts; of OPTIONS a row, of which N_OPTIONS count.
@@ -28,9 +29,9 @@ class Reader:
     """Reads cells one after another."""
 
     def __init__(self) -> None:
-        # Task to the columns `variant` and `id` of its last cell, and what follows from them: of each variant the
-        # sorted ids, and the rows in which they stand.
-        self._known: dict[str, tuple[list[pa.ChunkedArray], dict[str, tuple[np.ndarray, np.ndarray]]]] = {}
+        # Task to KEYS of its last cell, not decoded, and what follows from them: of each variant the sorted ids, and
+        # the rows in which they stand.
+        self._known: dict[str, tuple[list[bytes], dict[str, tuple[np.ndarray, np.ndarray]]]] = {}
 
     def read(self, path: Path, task: str, metric: Metric, more: Iterable[str] = ()) -> dict[str, Frame]:
         """Variant to the columns that a metric needs, and those of ``more`` that are there.
@@ -40,14 +41,16 @@ class Reader:
         Raises:
             DataError: the file cannot be read, lacks a column, or has empty fields in one.
         """
-        wanted = ["variant", "id", *metric.columns]
+        wanted = [*KEYS, *metric.columns]
         try:
+            content = path.read_bytes()
             # Not buffered ahead: that starts threads, which takes longer than to read a small file.
-            file = pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True)
-            names = file.schema_arrow.names
-            chosen = [name for name in dict.fromkeys([*wanted, *more]) if name in names and name != TEXT]
+            file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False, page_checksum_verification=True)
+            names, keys = file.schema_arrow.names, _stored(file, content)
+            skipped = {TEXT, *(KEYS if keys == self._known.get(task, (None,))[0] else ())}
+            chosen = [name for name in dict.fromkeys([*wanted, *more]) if name in names and name not in skipped]
             table = file.read(chosen, use_threads=False)
-            columns = {n: table[n].to_numpy().astype(float) for n in chosen if n not in ("variant", "id", OPTIONS)}
+            columns = {n: table[n].to_numpy().astype(float) for n in chosen if n not in (*KEYS, OPTIONS)}
             if TEXT in more and TEXT in names and np.isnan(columns.get("y_pred", np.nan)).any():
                 columns[TEXT] = file.read([TEXT], use_threads=False)[TEXT].to_numpy()
         except (OSError, ValueError, pa.ArrowException) as error:
@@ -55,32 +58,39 @@ class Reader:
         for name in wanted:
             if name not in names:
                 raise DataError(f"{path}: no column {name!r}; there are {', '.join(names)}; {REMEDY}")
-        empty = [n for n in wanted if table[n].null_count or (n in columns and np.isnan(columns[n]).any())]
+        empty = [n for n in wanted if (n in chosen and table[n].null_count) or np.isnan(columns.get(n, 0)).any()]
         if empty:
             raise DataError(f"{path}: empty fields in {', '.join(empty)}; {REMEDY}")
         if not table.num_rows:
             return {}
+        if KEYS[0] in chosen:
+            self._known[task] = keys, self._layout(task, table)
         options = _lists(table[OPTIONS]) if OPTIONS in chosen else None
         frames = {}
-        for variant, (ids, rows) in self._layout(task, table).items():
+        for variant, (ids, rows) in self._known[task][1].items():
             frames[variant] = {"id": ids} | {name: compact(column[rows]) for name, column in columns.items()}
             if options is not None:
                 frames[variant] |= _options(*(part[rows] for part in options))
         return frames
 
     def _layout(self, task: str, table: pa.Table) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        columns = [table["variant"], table["id"]]
-        known, layout = self._known.get(task, (None, {}))
-        if known is None or not all(one.equals(other) for one, other in zip(known, columns, strict=True)):
-            variants, ids = (column.to_numpy().astype(str) for column in columns)
-            before, layout = layout, {}
-            for variant in dict.fromkeys(variants.tolist()):
-                rows = np.flatnonzero(variants == variant)
-                rows = rows[np.argsort(ids[rows], kind="stable")]
-                known = before.get(variant, (None,))[0]
-                layout[variant] = (known if known is not None and np.array_equal(known, ids[rows]) else ids[rows], rows)
-            self._known[task] = columns, layout
+        variants, ids = (table[name].to_numpy().astype(str) for name in KEYS)
+        before, layout = self._known.get(task, (None, {}))[1], {}
+        for variant in dict.fromkeys(variants.tolist()):
+            rows = np.flatnonzero(variants == variant)
+            rows = rows[np.argsort(ids[rows], kind="stable")]
+            known = before.get(variant, (None,))[0]
+            layout[variant] = (known if known is not None and np.array_equal(known, ids[rows]) else ids[rows], rows)
         return layout
+
+
+def _stored(file: pq.ParquetFile, content: bytes) -> list[bytes]:
+    """KEYS as they are stored, encoded and compressed: equal bytes are equal texts."""
+    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    columns = [column for group in groups for column in map(group.column, range(group.num_columns))]
+    found = [column for column in columns if column.path_in_schema in KEYS]
+    starts = [c.dictionary_page_offset if c.has_dictionary_page else c.data_page_offset for c in found]
+    return [content[start : start + c.total_compressed_size] for start, c in zip(starts, found, strict=True)]
 
 
 def compact(values: np.ndarray) -> np.ndarray:
@@ -97,13 +107,14 @@ def _lists(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray] | None:
     array = column.combine_chunks()
     if not len(array) or not pa.types.is_list(array.type):
         return None
-    return _padded(array.flatten().to_numpy(), array.value_lengths().fill_null(0).to_numpy())
+    ends = array.offsets.to_numpy()
+    return _padded(array.values.to_numpy()[ends[0] : ends[-1]], np.diff(ends))
 
 
 def _padded(flat: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if (lengths == lengths[0]).all():
+        return flat.reshape(len(lengths), -1), lengths
     mask = np.arange(lengths.max()) < lengths[:, None]
-    if mask.all():
-        return flat.reshape(mask.shape), lengths
     found = np.full(mask.shape, -np.inf)
     found[mask] = flat
     return found, lengths

@@ -14,6 +14,7 @@ states are equally able on average.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import minimize
@@ -37,6 +38,11 @@ class Group:
     states: np.ndarray
     right: np.ndarray
 
+    @cached_property
+    def sums(self) -> np.ndarray:
+        """How many states have each item right, shape (items,)."""
+        return self.right.sum(0).astype(int)
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -47,26 +53,38 @@ class Fit:
     error: np.ndarray
     spread: np.ndarray
 
+    @cached_property
+    def losses(self) -> np.ndarray:
+        """:func:`_losses` of all states."""
+        return _losses(self.ability)
+
     def difficulties(self, number: int, group: Group, rows: np.ndarray | None = None) -> np.ndarray:
         """Posterior mean difficulty of each item of the group with this number, shape (items,).
 
         Args:
-            rows: rows of ``group.right`` to learn from; all if absent.
+            rows: bool per row of ``group.right``: whether to learn from it; all if absent.
         """
-        rows = np.arange(len(group.states)) if rows is None else rows
-        right = group.right[rows].sum(0).astype(int)
-        logs = _log_joint(self.ability[group.states[rows]], self.mean[number], self.spread[number])
-        return (np.exp(logs - logsumexp(logs, axis=1, keepdims=True)) @ NODES)[right]
+        rows = np.ones(len(group.states), bool) if rows is None else rows
+        right, places = np.unique(group.sums - group.right[~rows].sum(0, dtype=int), return_inverse=True)
+        logs = _log_joint(self.losses[group.states[rows]].sum(0), right, self.mean[number], self.spread[number])
+        return (np.exp(logs - logsumexp(logs, axis=1, keepdims=True)) @ NODES)[places]
 
 
-def _log_joint(ability: np.ndarray, mean: float, spread: float) -> np.ndarray:
-    """Log-probability of a number of right answers and a difficulty, up to the abilities of those who are right.
+def _losses(ability: np.ndarray) -> np.ndarray:
+    """What the log-probability of a state's answer lacks, right or wrong, at each node; shape (states, nodes)."""
+    return np.logaddexp(0, ability[:, None] - NODES)
+
+
+def _log_joint(losses: np.ndarray, right: np.ndarray, mean: float, spread: float) -> np.ndarray:
+    """Log-probability of numbers of right answers and a difficulty, up to the abilities of those who are right.
+
+    Args:
+        losses: sum of :func:`_losses` over the states, shape (nodes,).
 
     Returns:
-        Shape (states + 1, nodes): rows are the numbers of right answers.
+        Shape (numbers, nodes).
     """
-    kept = _log_prior(mean, spread) - np.logaddexp(0, ability[:, None] - NODES).sum(0)
-    return kept - np.arange(len(ability) + 1)[:, None] * NODES
+    return _log_prior(mean, spread) - losses - right[:, None] * NODES
 
 
 def _log_prior(mean: float, spread: float) -> np.ndarray:
@@ -78,7 +96,7 @@ def fit(groups: list[Group], n_states: int) -> Fit:
     """Estimate all parameters; ``n_states`` is the number of states in all groups together."""
     if not groups:
         return Fit(*(np.array([]),) * 4)
-    histograms = [np.bincount(g.right.sum(0).astype(int), minlength=len(g.states) + 1) for g in groups]
+    histograms = [np.bincount(group.sums, minlength=len(group.states) + 1) for group in groups]
     totals = np.zeros(n_states)
     for group in groups:
         np.add.at(totals, group.states, group.right.sum(1))
@@ -89,10 +107,10 @@ def fit(groups: list[Group], n_states: int) -> Fit:
     def objective(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         ability, mean, logs = np.split(parameters, [n_states, n_states + len(groups)])
         value, gradient = -ability @ totals, -np.concatenate([totals, np.zeros(2 * len(groups))])
-        success = expit(ability[:, None] - NODES)
+        success, losses = expit(ability[:, None] - NODES), _losses(ability)
         for number, (group, counts) in enumerate(zip(groups, histograms, strict=True)):
             spread = np.exp(logs[number])
-            joint = _log_joint(ability[group.states], mean[number], spread)
+            joint = _log_joint(losses[group.states].sum(0), np.arange(len(counts)), mean[number], spread)
             norm = logsumexp(joint, axis=1)
             value -= counts @ norm
             at = counts @ np.exp(joint - norm[:, None])
@@ -112,13 +130,17 @@ def fit(groups: list[Group], n_states: int) -> Fit:
     found = minimize(objective, np.zeros(len(limits)), jac=True, method="L-BFGS-B", bounds=limits, options=options)
     ability, mean, logs = np.split(found.x, [n_states, n_states + len(groups)])
     spread = np.exp(logs)
-    errors = [_error(g, histograms[i], ability, mean[i], spread[i]) for i, g in enumerate(groups)]
+    losses = _losses(ability)
+    errors = [
+        _error(losses[group.states].sum(0), counts, mean[i], spread[i])
+        for i, (group, counts) in enumerate(zip(groups, histograms, strict=True))
+    ]
     return Fit(ability, mean, np.array(errors), spread)
 
 
-def _error(group: Group, counts: np.ndarray, ability: np.ndarray, mean: float, spread: float) -> float:
+def _error(losses: np.ndarray, counts: np.ndarray, mean: float, spread: float) -> float:
     """Standard error of a group's mean given the abilities, from the outer product of the items' scores."""
-    joint = _log_joint(ability[group.states], mean, spread)
+    joint = _log_joint(losses, np.arange(len(counts)), mean, spread)
     surplus = np.exp(joint - logsumexp(joint, axis=1, keepdims=True)) - np.exp(_log_prior(mean, spread))
     scaled = (NODES - mean) / spread
     scores = np.stack([surplus @ scaled / spread, surplus @ scaled**2])

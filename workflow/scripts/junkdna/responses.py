@@ -89,7 +89,7 @@ class Difficulties:
         return list(self.groups).index(series)
 
     def of_items(self, series: Series, rows: np.ndarray | None = None) -> np.ndarray:
-        """Difficulty of each item, learnt from these rows of its responses; shape (items,)."""
+        """Difficulty of each item, learnt from these rows of its responses, bool per row; shape (items,)."""
         return self.fit.difficulties(self.number(series), self.groups[series], rows)
 
     def table(self) -> pd.DataFrame:

@@ -101,11 +101,14 @@ def encode(questions: list[Question], tokenizer: PreTrainedTokenizerBase, length
     """Token ids of one or two texts each, cut to ``length``; how many were cut is logged."""
     pairs = [list(column) for column in zip(*(question.texts for question in questions), strict=True)]
     # A tokenizer that was told to cut does not say what it cut.
-    lengths = [len(ids) for ids in tokenizer(*pairs, verbose=False)["input_ids"]]
-    cut = sum(found > length for found in lengths)
+    found = tokenizer(*pairs, verbose=False)["input_ids"]
+    cut = [i for i, ids in enumerate(found) if len(ids) > length]
     if cut:
-        log.warning("%d of %d inputs are longer than %d tokens and were cut", cut, len(lengths), length)
-    return tokenizer(*pairs, truncation=True, max_length=length)["input_ids"]
+        log.warning("%d of %d inputs are longer than %d tokens and were cut", len(cut), len(found), length)
+        long = [[column[i] for i in cut] for column in pairs]
+        for i, ids in zip(cut, tokenizer(*long, truncation=True, max_length=length)["input_ids"], strict=True):
+            found[i] = ids
+    return found
 
 
 def encode_options(questions: list[Question], tokenizer: PreTrainedTokenizerBase, length: int) -> list[list[list[int]]]:
@@ -176,6 +179,8 @@ def fine_tune(
         compute_loss_func=LabelSmoother(training.label_smoothing) if smoothed else None,
         callbacks=[keeper, StopAtNaN(), resumable := Resumable()],
     )
+    # Counting them walks over all parameters at each step, which a small model feels.
+    trainer.floating_point_ops = lambda inputs: 0
     resumable.trainer = trainer
     if training.head_learning_rate is not None:
         hasten(trainer, training.head_learning_rate)

@@ -21,7 +21,7 @@ from transformers import (
     set_seed,
 )
 
-from junkdna.resuming import last_whole_checkpoint
+from junkdna.resuming import Resumable, last_whole_checkpoint
 from junkdna.text.corpus import IGNORED, Sequences
 from junkdna.text.recipe import TextModel, TextRecipe
 from junkdna.training import StopAtNaN, attend_fast
@@ -89,18 +89,25 @@ def causal_mask(ids: torch.Tensor) -> torch.Tensor:
     return later.expand(len(ids), 1, -1, -1)
 
 
-class SaveAtLog(StopAtNaN):
-    """Saves at logged points only, so that the mean losses of a resumed training are those of an uninterrupted one.
+class SaveAtLog(Resumable, StopAtNaN):
+    """Saves at logged points, and on SIGTERM; gives each point the seconds of training so far.
 
-    Each point gets the seconds of training so far, those lost by an interruption left out.
+    Those lost by an interruption are left out.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
+    def state(self) -> dict[str, Any]:
+        """What goes into the checkpoint."""
+        saved, now = super().state(), time.monotonic()
+        saved["attributes"]["seconds"] = now - getattr(self, "start", now)
+        return saved
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        super().on_train_begin(args, state, control)
         self.last = time.monotonic()
-        self.start = self.last - (state.log_history[-1]["seconds"] if state.log_history else 0.0)
+        self.start = self.last - state.stateful_callbacks[type(self).__name__]["attributes"]["seconds"]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         super().on_log(args, state, control, logs)
@@ -153,7 +160,8 @@ def pretrain_text(
         The float32 model in evaluation mode, and the curve: mean loss in nats since the point before, and seconds.
 
     Raises:
-        DataError: the loss is not finite.
+        Diverged: the loss is not finite.
+        SystemExit: SIGTERM came; a checkpoint was saved.
     """
     set_seed(recipe.seed)
     model = build_model(recipe, part)
@@ -162,10 +170,12 @@ def pretrain_text(
         model,
         arguments(part, recipe.seed, resume, has_bfloat16()),
         train_dataset=Sequences(rows, part, recipe.vocabulary, recipe.seed),
-        callbacks=[SaveAtLog(save_seconds)],
+        callbacks=[saver := SaveAtLog(save_seconds)],
     )
     trainer.causal_steps = part.causal_steps if part.kind == "encoder" else 0
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(resume))
+    saver.trainer = trainer
+    with saver.heeding_sigterm():
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint(resume))
     model.config.use_cache = True  # the Trainer has turned it off, and a saved decoder would write slowly
     curve = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     curve["tokens"] = curve["step"] * part.training.batch_tokens

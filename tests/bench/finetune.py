@@ -1,0 +1,266 @@
+"""Fine-tuning: a plain loop (plain_finetuning.py) against ours, with the same data order, masks and start.
+
+Two cases, both a classification with dropout 0, sparse transfer and half of the weights gone: the encoder organism on
+tasks of its world, and a randomly initialised model of the shape of RoBERTa-base on texts as long as QNLI's. Processor
+seconds of one thread, tokenization and set-up included, in turns. Then once under torch.profiler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import gc
+import io
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from unittest.mock import patch
+
+import plain_finetuning
+import torch
+import transformers
+from torch.profiler import ProfilerActivity, profile
+from transformers import PreTrainedModel, RobertaConfig, RobertaForSequenceClassification
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "scripts"))
+from junkdna import models, tasks, training
+from junkdna.catalog import Model, Task
+from junkdna.config import read_catalog
+from junkdna.tasks import Question
+from junkdna.world.datasets import write_datasets
+
+PROJECT = Path(__file__).resolve().parents[2]
+ENCODER = PROJECT / "resources/organisms/encoder"
+SEED = 0
+SPARSITY = 0.5
+QNLI = {"mu": 51, "sigma": 18}  # tokens of an input, of which there are 20 to 128
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PARTS = {  # of a profile: what names of operators hold
+    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "attention"),
+    "optimizer": ("_fused_adamw_",),
+    "masks, clipping": ("_foreach_", "aten::mul_", "linalg_vector_norm"),
+    "copies": ("aten::copy_",),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, made anew for each training, and what to train it on."""
+
+    name: str
+    make: Callable[[], PreTrainedModel]
+    task: Task
+    questions: list[Question]
+    steps: int
+
+    def train(self, precision: str) -> tuple[float, float, list[dict[str, float]]]:
+        """Ours: processor seconds, of which for the masks, and the loss curve."""
+        model, tokenizer = self.make(), models.load_tokenizer(ENCODER)
+        tokenizer.model_max_length = model.config.max_position_embeddings - 2
+        wanted = {"autocast": precision == "bfloat16", "steps": self.steps, "epochs": None}
+        asked = self.task.training.model_copy(update=wanted)
+        keep, spent = training.KeepZero.on_optimizer_step, [0.0]
+
+        def timed(*args: object, **kwargs: object) -> None:
+            before = time.process_time()
+            keep(*args, **kwargs)
+            spent[0] += time.process_time() - before
+
+        masks = {name: mask.bool() for name, mask in plain_finetuning.prune(model, SPARSITY).items()}
+        with (
+            patch.object(training.KeepZero, "on_optimizer_step", timed),
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            begun = time.process_time()
+            done = training.fine_tune(
+                model,
+                tokenizer,
+                self.task.model_copy(update={"training": asked}),
+                self.questions,
+                transfer="sparse",
+                masks=masks,
+                seed=SEED,
+                resume=Path(folder),
+            )
+            return time.process_time() - begun, spent[0], done.curve
+
+    def train_plainly(self) -> tuple[float, list[float]]:
+        """The peer: processor seconds and the loss of each step."""
+        model, asked = self.make(), self.task.training
+        tokenizer = models.load_tokenizer(ENCODER)
+        masks = plain_finetuning.prune(model, SPARSITY)
+        begun = time.process_time()
+        texts, labels = [q.texts[0] for q in self.questions], [int(q.target) for q in self.questions]
+        losses = plain_finetuning.fine_tune(
+            model,
+            plain_finetuning.encode(tokenizer, texts, labels, asked.max_length),
+            masks,
+            steps=self.steps,
+            batch=asked.batch_size,
+            rate=asked.learning_rate,
+            warmup=round(asked.warmup_fraction * self.steps),
+            seed=SEED,
+        )
+        return time.process_time() - begun, losses
+
+
+def organism(world: Path, name: str, few: bool) -> Case:
+    """The encoder organism on a task of its world, as the catalog trains it."""
+    task = read_catalog([PROJECT / "config/catalog"]).tasks[name]
+    questions = tasks.training_questions(world, task, 1.0)
+    steps = task.training.steps or round(task.training.epochs * -(-len(questions) // task.training.batch_size))
+
+    def make() -> PreTrainedModel:
+        return models.load_model(ENCODER, Model(source={"type": "local", "path": ENCODER}), task, tokenizer, SEED)
+
+    tokenizer = models.load_tokenizer(ENCODER)
+    return Case(f"organism, {name}", make, task, questions, 5 if few else steps)
+
+
+def base_shape(like: Task, few: bool) -> Case:
+    """The shape of RoBERTa-base, random, on random words."""
+    config = RobertaConfig(
+        vocab_size=50265, max_position_embeddings=514, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    if few:
+        config.num_hidden_layers = 1
+    torch.manual_seed(SEED)
+    first = RobertaForSequenceClassification(config).eval()
+
+    draw, words = Random(SEED), [word for word in models.load_tokenizer(ENCODER).get_vocab() if word.isalpha()]
+    lengths = [min(128, max(20, round(draw.gauss(**QNLI)))) - 2 for _ in range(64)]
+    texts = [" ".join(draw.choices(words, k=length)) for length in lengths]
+    wanted = {"batch_size": 8, "max_length": 128, "learning_rate": 2e-5, "steps": 1}
+    task = like.model_copy(update={"training": like.training.model_copy(update=wanted)})
+    questions = [Question(str(i), (text,), target=i % 2) for i, text in enumerate(texts)]
+    # A copy: a Trainer wraps the forward pass of its model for good.
+    return Case("RoBERTa-base's shape", lambda: copy.deepcopy(first), task, questions, 2)
+
+
+def deviation(curve: list[dict[str, float]], losses: list[float]) -> float:
+    """Largest distance of a point of our curve from the mean of the peer's losses since the point before."""
+    found, before = 0.0, 0
+    for point in curve:
+        found = max(found, abs(point["loss"] - statistics.fmean(losses[before : point["step"]])))
+        before = point["step"]
+    return found
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def compare(case: Case, precisions: list[str], repeats: int) -> list[list[str]]:
+    """Rows of the table of speed: in turns the peer once and ours in each precision."""
+    theirs, runs = [], {precision: [] for precision in precisions}
+    for _ in range(repeats):
+        seconds, losses = case.train_plainly()
+        theirs.append(seconds)
+        for precision in precisions:
+            runs[precision].append(case.train(precision))
+            told = f"{precision} {runs[precision][-1][0]:.2f} s"
+            print(f"{case.name}: plain loop {seconds:.2f} s, ours in {told}", file=sys.stderr, flush=True)
+    rows = []
+    for precision, found in runs.items():
+        ours, masks, curves = zip(*found, strict=True)
+        ratios = [one / other for one, other in zip(theirs, ours, strict=True)]
+        share = statistics.median(part / whole for part, whole in zip(masks, ours, strict=True))
+        row = [case.name, precision, str(case.steps), spread(theirs), spread(ours), spread(ratios), f"{share:.2%}"]
+        rows.append([*row, f"{deviation(curves[-1], losses):.1e}", f"{losses[0]:.3f} to {losses[-1]:.3f}"])
+    return rows
+
+
+def product_speed(case: Case, dtype: torch.dtype, tokens: int) -> float:
+    """FLOP per second of torch.mm at the shape of the first layer of the MLP, the best of some."""
+    config = case.make().config
+    one = torch.randn(tokens, config.hidden_size).to(dtype)
+    other = torch.randn(config.hidden_size, config.intermediate_size).to(dtype)
+    best = float("inf")
+    for _ in range(20):
+        begun = time.process_time()
+        for _ in range(few := max(1, round(1e8 / one.numel() / other.shape[1]))):
+            torch.mm(one, other)
+        best = min(best, (time.process_time() - begun) / few)
+    return 2 * one.numel() * other.shape[1] / best
+
+
+def profiled(case: Case, precision: str) -> list[str]:
+    """A row of the table of what a training spends its time on."""
+    seen = {"tokens": 0, "batches": 0}
+    collate = training.Collator.__call__
+
+    def count(self: training.Collator, batch: list) -> dict[str, torch.Tensor]:
+        inputs = collate(self, batch)
+        seen["tokens"] += inputs["input_ids"].numel()
+        seen["batches"] += 1
+        return inputs
+
+    fine_tune, found, wall = training.fine_tune, profile(activities=[ProfilerActivity.CPU]), [0.0]
+
+    def watched(*args: object, **options: object) -> training.Outcome:
+        with found:
+            begun = time.perf_counter()
+            done = fine_tune(*args, **options)
+            wall[0] = time.perf_counter() - begun
+        return done
+
+    with patch.object(training.Collator, "__call__", count):
+        seconds = case.train(precision)[0]
+        tokens, batches = seen.values()
+        with patch.object(training, "fine_tune", watched):
+            case.train(precision)
+    spent = {event.key: event.self_cpu_time_total / 1e6 for event in found.key_averages()}
+    parts = [sum(s for key, s in spent.items() if any(part in key for part in keys)) for keys in PARTS.values()]
+    parts += [sum(spent.values()) - sum(parts), wall[0] - sum(spent.values())]
+    weights = sum(weight.numel() for name, weight in case.make().named_parameters() if "embed" not in name)
+    floor = 6 * weights * tokens / product_speed(case, PRECISIONS[precision], tokens // batches)
+    return [case.name, precision, *(f"{part / wall[0]:.0%}" for part in parts), f"{floor / seconds:.0%}"]
+
+
+def table(head: list[str], rows: list[list[str]]) -> None:
+    for row in (head, ["---"] * len(head), *rows):
+        print(f"| {' | '.join(row)} |")
+    print(flush=True)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5, help="paired runs")
+    parser.add_argument("--few", action="store_true", help="five steps, one layer, to see that it runs")
+    parser.add_argument("--no-profile", action="store_true", help="times only")
+    parser.add_argument("--cases", nargs="+", choices=["lexical", "paraphrase", "base"], default=["lexical", "base"])
+    parser.add_argument("--precision", nargs="+", choices=list(PRECISIONS), default=list(PRECISIONS))
+    args = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    transformers.utils.logging.disable_progress_bar()
+    logging.disable()
+    gc.freeze()  # as the server of warm starts does: the Trainer has all objects collected, libraries' too
+    with tempfile.TemporaryDirectory() as folder:
+        world = Path(folder, "world")
+        write_datasets(PROJECT / "resources/organisms/recipe.yaml", world)
+        cases = [organism(world, name, args.few) for name in args.cases if name != "base"]
+    if "base" in args.cases:
+        cases.append(base_shape(read_catalog([PROJECT / "config/catalog"]).tasks["lexical"], args.few))
+    replace(cases[0], steps=1).train("float32")  # imports what is imported late
+    rows = [row for case in cases for row in compare(case, args.precision, args.repeats)]
+    print(f"{torch.get_num_threads()} thread, {args.repeats} paired runs, median (min-max)\n")
+    head = ["", "ours in", "steps", "plain loop, s", "ours, s", "ratio", "masks", "deviation of the curve", "loss"]
+    table(head, rows)
+    if args.no_profile:
+        return
+    head = ["", "ours in", *PARTS, "other operators", "Python", "products at full speed"]
+    table(head, [profiled(case, precision) for case in cases for precision in args.precision])
+
+
+if __name__ == "__main__":
+    main()
