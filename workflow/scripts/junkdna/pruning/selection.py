@@ -19,10 +19,9 @@ def smallest(scores: torch.Tensor, count: int) -> torch.Tensor:
         return torch.zeros_like(scores, dtype=torch.bool)
     bound = _smallest_bound(scores, count)
     gone = scores <= bound
-    surplus = gone.sum(1, keepdim=True) - count
-    if bool(surplus.any()):  # some more equal the bound: the last of these stay
+    if int(torch.count_nonzero(gone)) > count * len(gone):  # some more equal the bound: the last of these stay
         equal = scores == bound
-        wanted = equal.sum(1, keepdim=True) - surplus
+        wanted = equal.sum(1, keepdim=True) - gone.sum(1, keepdim=True) + count
         gone &= ~equal | (equal.cumsum(1, dtype=torch.int32) <= wanted)
     return gone
 

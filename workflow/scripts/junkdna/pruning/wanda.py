@@ -41,7 +41,8 @@ def solve(weight: torch.Tensor, squared_norms: torch.Tensor, level: Level, param
     """
     # Squares keep the order; in float64 they round nothing that two float32 scores would tell apart.
     gone = torch.cat([select(rows.double().square_().mul_(squared_norms), level) for rows in weight.split(ROWS)])
-    return Solution(weight.masked_fill(gone, 0), {"mask": pack_mask(~gone)}, int(torch.count_nonzero(gone)))
+    keep = ~gone
+    return Solution(weight * keep, {"mask": pack_mask(keep)}, int(torch.count_nonzero(gone)))
 
 
 def compress_levels(base: Base, levels: list[Level], params: dict[str, Any]) -> list[tuple[dict, dict]]:
