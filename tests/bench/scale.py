@@ -216,7 +216,7 @@ def tables(script: str, cells: int, root: Path) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["plan", "aggregate", "score_difficulty", "record"])
+    parser.add_argument("what", nargs="?", default="plan", choices=["plan", "aggregate", "score_difficulty", "record"])
     parser.add_argument("--cells", type=int, nargs="+", default=[1000])
     parser.add_argument("options", nargs="*")
     args = parser.parse_args()

@@ -1,14 +1,13 @@
 """Evaluation of a model on a task: predictions per example, without gradient, in batches that do not change them.
 
 Inputs are sorted by length. Texts to classify are padded on the right and masked. Sequences whose tokens are scored are
-padded on the right too, which a causal model cannot see. Prompts to continue and texts to translate are batched with
-others of equal length.
+padded on the right too, which a causal model cannot see. Prompts to continue are padded on the left where the model is
+known to take that, else batched with others of equal length, as are texts to translate.
 """
 
 from __future__ import annotations
 
 import importlib
-import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -21,9 +20,10 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from junkdna import expressions, metrics, tasks, translation
+from junkdna import expressions, metrics, sharing, tasks, translation
 from junkdna.catalog import METRICS, Task, Variant
 from junkdna.expression_model import ExpressionModel, ProblemCollator, encode_problems, solution
+from junkdna.generation import continued
 from junkdna.models import max_tokens
 from junkdna.tasks import Question
 from junkdna.training import encode, pad_right
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 BATCH_TOKENS = 8192
 BATCH_SEQUENCES = 64
+PADDED = 0.5  # of prompts to continue, the shortest is at least this share of the longest
 COLUMNS = ("variant", "id", "prediction", "reference", "y_pred", "y_true", "option_scores")
 
 
@@ -126,7 +127,7 @@ def translations(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tas
     source = task.languages[0] if task.languages else None
     encoded = translation.frame(tokenizer, texts, source, input_length(task, longest))
     found = [""] * len(texts)
-    for batch in _progress(batches([len(ids) for ids in encoded], equal=True), "translate"):
+    for batch in _progress(batches([len(ids) for ids in encoded], least=1), "translate"):
         written = translation.translate(model, tokenizer, [encoded[i] for i in batch], task, longest)
         for i, text in zip(batch, written, strict=True):
             found[i] = text
@@ -177,17 +178,19 @@ def input_length(task: Task, longest: int) -> int:
     return min(task.training.max_length, longest) if task.training else longest
 
 
-def batches(lengths: Sequence[int], equal: bool = False) -> Iterator[list[int]]:
-    """Indices in batches of similar (or equal) length, longest first, within BATCH_TOKENS and BATCH_SEQUENCES."""
+def batches(lengths: Sequence[int], least: float = 0.0) -> Iterator[list[int]]:
+    """Indices in batches of similar length, longest first, within BATCH_TOKENS and BATCH_SEQUENCES.
+
+    Args:
+        least: length of the shortest of a batch as a share of the longest.
+    """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    groups: Iterable[list[int]] = [order]
-    if equal:
-        groups = (list(group) for _, group in itertools.groupby(order, key=lambda i: lengths[i]))
-    for group in groups:
-        while group:
-            size = max(1, min(BATCH_SEQUENCES, BATCH_TOKENS // max(1, lengths[group[0]])))
-            yield group[:size]
-            group = group[size:]
+    while order:
+        longest = lengths[order[0]]
+        size = max(1, min(BATCH_SEQUENCES, BATCH_TOKENS // max(1, longest)))
+        batch = [i for i in order[:size] if lengths[i] >= least * longest]
+        yield batch
+        order = order[len(batch) :]
 
 
 @torch.no_grad()
@@ -254,24 +257,22 @@ def _shared(sequences: list[list[int]]) -> int:
 def sequence_scores(model: PreTrainedModel, items: list[tuple[tuple[int, ...], int]]) -> list[float]:
     """Sum of the log-probabilities of ``ids[begin:]`` given ``ids[:begin]``, for each (ids, begin).
 
-    Sequences that differ in their last token only are run once.
+    Sequences that differ in their last token only are run once, and what others share at their beginning is too.
     """
     users: dict[tuple[int, ...], list[int]] = {}
     for number, (ids, _) in enumerate(items):
         users.setdefault(ids[:-1], []).append(number)
-    inputs = list(users)
+    inputs = sorted(users)
+    needed = [min(items[number][1] for number in users[ids]) - 1 for ids in inputs]
     scores = [0.0] * len(items)
-    for batch in _progress(batches([len(ids) for ids in inputs]), "score options"):
-        tokens = pad_right([list(inputs[i]) for i in batch], 0)["input_ids"].to(model.device)
-        first = min(items[number][1] for i in batch for number in users[inputs[i]]) - 1
-        logits = model(tokens, logits_to_keep=tokens.shape[1] - first, use_cache=False).logits
+    run = sharing.run(model, inputs, needed, batches)
+    for i, logits in tqdm(run, desc="score options", total=len(inputs), mininterval=5):
         logs = logits.float().log_softmax(-1)
-        for row, i in enumerate(batch):
-            for number in users[inputs[i]]:
-                ids, begin = items[number]
-                wanted = torch.tensor(ids[begin:], device=logs.device)
-                picked = logs[row, begin - 1 - first : len(ids) - 1 - first].gather(1, wanted[:, None])
-                scores[number] = float(picked.double().sum())
+        for number in users[inputs[i]]:
+            ids, begin = items[number]
+            wanted = torch.tensor(ids[begin:], device=logs.device)
+            picked = logs[begin - 1 - needed[i] : len(ids) - 1 - needed[i]].gather(1, wanted[:, None])
+            scores[number] = float(picked.double().sum())
     return scores
 
 
@@ -291,34 +292,13 @@ def generate(
     if cut:
         log.warning("%d of %d prompts are longer than %d tokens: their beginnings were cut", cut, len(prompts), limit)
     found = [""] * len(prompts)
-    for batch in _progress(batches([len(ids) for ids in encoded], equal=True), "generate"):
+    least = PADDED if sharing.fits(model) else 1
+    for batch in _progress(batches([len(ids) for ids in encoded], least), "generate"):
         for i, text in zip(
-            batch, _continue(model, tokenizer, [encoded[i] for i in batch], max_new_tokens), strict=True
+            batch, continued(model, tokenizer, [encoded[i] for i in batch], max_new_tokens), strict=True
         ):
             found[i] = text
     return found
-
-
-def _continue(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[list[int]], max_new_tokens: int
-) -> list[str]:
-    """Continue prompts of one length."""
-    tokens, cache = torch.tensor(prompts, device=model.device), None
-    written: list[list[int]] = [[] for _ in prompts]
-    texts, open_rows = [""] * len(prompts), set(range(len(prompts)))
-    for _ in range(max_new_tokens):
-        out = model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache, tokens = out.past_key_values, out.logits[:, -1].argmax(-1, keepdim=True)
-        for row in sorted(open_rows):
-            token = int(tokens[row, 0])
-            if token != tokenizer.eos_token_id:
-                written[row].append(token)
-                texts[row] = tokenizer.decode(written[row], skip_special_tokens=True)
-            if token == tokenizer.eos_token_id or "\n" in texts[row]:
-                open_rows.remove(row)
-        if not open_rows:
-            break
-    return [text.split("\n")[0].strip() for text in texts]
 
 
 def _perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, folder: Path) -> pd.DataFrame:
