@@ -52,6 +52,36 @@ PARTS = {  # of a profile: what names of operators hold
 
 
 @dataclass(frozen=True)
+class Run:
+    """Processor seconds of a training, of one step without what is done once, and of the masks; the losses."""
+
+    seconds: float
+    marks: list[float]  # when a step's masks were on
+    masks: float
+    losses: list
+
+    @property
+    def step(self) -> float:
+        return (self.marks[-1] - self.marks[0]) / (len(self.marks) - 1)
+
+    @classmethod
+    def of(cls, owner: object, name: str, train: Callable[[], list]) -> Run:
+        """What ``train`` takes, which calls ``owner.name`` for the masks and returns the losses."""
+        keep, marks, spent = getattr(owner, name), [], []
+
+        def timed(*args: object, **options: object) -> None:
+            before = time.process_time()
+            keep(*args, **options)
+            marks.append(time.process_time())
+            spent.append(marks[-1] - before)
+
+        with patch.object(owner, name, timed):
+            begun = time.process_time()
+            losses = train()
+            return cls(time.process_time() - begun, marks, sum(spent), losses)
+
+
+@dataclass(frozen=True)
 class Case:
     """A model, made anew for each training, and what to train it on."""
 
@@ -61,56 +91,32 @@ class Case:
     questions: list[Question]
     steps: int
 
-    def train(self, precision: str) -> tuple[float, float, list[dict[str, float]]]:
-        """Ours: processor seconds, of which for the masks, and the loss curve."""
+    def train(self, precision: str) -> Run:
+        """Ours, with the loss curve."""
         model, tokenizer = self.make(), models.load_tokenizer(ENCODER)
         tokenizer.model_max_length = model.config.max_position_embeddings - 2
         wanted = {"autocast": precision == "bfloat16", "steps": self.steps, "epochs": None}
-        asked = self.task.training.model_copy(update=wanted)
-        keep, spent = training.KeepZero.on_optimizer_step, [0.0]
-
-        def timed(*args: object, **kwargs: object) -> None:
-            before = time.process_time()
-            keep(*args, **kwargs)
-            spent[0] += time.process_time() - before
-
+        task = self.task.model_copy(update={"training": self.task.training.model_copy(update=wanted)})
         masks = {name: mask.bool() for name, mask in plain_finetuning.prune(model, SPARSITY).items()}
-        with (
-            patch.object(training.KeepZero, "on_optimizer_step", timed),
-            tempfile.TemporaryDirectory() as folder,
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
-            begun = time.process_time()
-            done = training.fine_tune(
-                model,
-                tokenizer,
-                self.task.model_copy(update={"training": asked}),
-                self.questions,
-                transfer="sparse",
-                masks=masks,
-                seed=SEED,
-                resume=Path(folder),
-            )
-            return time.process_time() - begun, spent[0], done.curve
+        given = (model, tokenizer, task, self.questions)
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            options = {"transfer": "sparse", "masks": masks, "seed": SEED, "resume": Path(folder)}
+            return Run.of(training.KeepZero, "on_optimizer_step", lambda: training.fine_tune(*given, **options).curve)
 
-    def train_plainly(self) -> tuple[float, list[float]]:
-        """The peer: processor seconds and the loss of each step."""
+    def train_plainly(self) -> Run:
+        """The peer, with the loss of each step."""
         model, asked = self.make(), self.task.training
         tokenizer = models.load_tokenizer(ENCODER)
         masks = plain_finetuning.prune(model, SPARSITY)
-        begun = time.process_time()
         texts, labels = [q.texts[0] for q in self.questions], [int(q.target) for q in self.questions]
-        losses = plain_finetuning.fine_tune(
-            model,
-            plain_finetuning.encode(tokenizer, texts, labels, asked.max_length),
-            masks,
-            steps=self.steps,
-            batch=asked.batch_size,
-            rate=asked.learning_rate,
-            warmup=round(asked.warmup_fraction * self.steps),
-            seed=SEED,
-        )
-        return time.process_time() - begun, losses
+        warmup = round(asked.warmup_fraction * self.steps)
+        options = {"steps": self.steps, "batch": asked.batch_size, "rate": asked.learning_rate, "warmup": warmup}
+
+        def train() -> list[float]:
+            data = plain_finetuning.encode(tokenizer, texts, labels, asked.max_length)
+            return plain_finetuning.fine_tune(model, data, masks, seed=SEED, **options)
+
+        return Run.of(plain_finetuning, "multiply", train)
 
 
 def organism(world: Path, name: str, few: bool) -> Case:
@@ -143,7 +149,7 @@ def base_shape(like: Task, few: bool) -> Case:
     task = like.model_copy(update={"training": like.training.model_copy(update=wanted)})
     questions = [Question(str(i), (text,), target=i % 2) for i, text in enumerate(texts)]
     # A copy: a Trainer wraps the forward pass of its model for good.
-    return Case("RoBERTa-base's shape", lambda: copy.deepcopy(first), task, questions, 2)
+    return Case("RoBERTa-base's shape", lambda: copy.deepcopy(first), task, questions, 3)
 
 
 def deviation(curve: list[dict[str, float]], losses: list[float]) -> float:
@@ -163,19 +169,19 @@ def compare(case: Case, precisions: list[str], repeats: int) -> list[list[str]]:
     """Rows of the table of speed: in turns the peer once and ours in each precision."""
     theirs, runs = [], {precision: [] for precision in precisions}
     for _ in range(repeats):
-        seconds, losses = case.train_plainly()
-        theirs.append(seconds)
+        theirs.append(case.train_plainly())
+        print(f"{case.name}: plain loop {theirs[-1].seconds:.2f} s", file=sys.stderr, flush=True)
         for precision in precisions:
             runs[precision].append(case.train(precision))
-            told = f"{precision} {runs[precision][-1][0]:.2f} s"
-            print(f"{case.name}: plain loop {seconds:.2f} s, ours in {told}", file=sys.stderr, flush=True)
-    rows = []
-    for precision, found in runs.items():
-        ours, masks, curves = zip(*found, strict=True)
-        ratios = [one / other for one, other in zip(theirs, ours, strict=True)]
-        share = statistics.median(part / whole for part, whole in zip(masks, ours, strict=True))
-        row = [case.name, precision, str(case.steps), spread(theirs), spread(ours), spread(ratios), f"{share:.2%}"]
-        rows.append([*row, f"{deviation(curves[-1], losses):.1e}", f"{losses[0]:.3f} to {losses[-1]:.3f}"])
+            print(f"  ours in {precision} {runs[precision][-1].seconds:.2f} s", file=sys.stderr, flush=True)
+    rows, losses = [], theirs[-1].losses
+    for precision, ours in runs.items():
+        row = [case.name, precision, str(case.steps)]
+        for part in ("seconds", "step"):
+            one, other = ([getattr(run, part) for run in side] for side in (theirs, ours))
+            row += [spread(one, 3), spread(other, 3), spread([a / b for a, b in zip(one, other, strict=True)])]
+        row.append(f"{statistics.median(run.masks / len(run.marks) / run.step for run in ours):.1%}")
+        rows.append([*row, f"{deviation(ours[-1].losses, losses):.1e}", f"{losses[0]:.3f} to {losses[-1]:.3f}"])
     return rows
 
 
@@ -214,7 +220,7 @@ def profiled(case: Case, precision: str) -> list[str]:
         return done
 
     with patch.object(training.Collator, "__call__", count):
-        seconds = case.train(precision)[0]
+        seconds = case.train(precision).seconds
         tokens, batches = seen.values()
         with patch.object(training, "fine_tune", watched):
             case.train(precision)
@@ -251,10 +257,11 @@ def main() -> None:
         cases = [organism(world, name, args.few) for name in args.cases if name != "base"]
     if "base" in args.cases:
         cases.append(base_shape(read_catalog([PROJECT / "config/catalog"]).tasks["lexical"], args.few))
-    replace(cases[0], steps=1).train("float32")  # imports what is imported late
+    replace(cases[0], steps=2).train("float32")  # imports what is imported late
     rows = [row for case in cases for row in compare(case, args.precision, args.repeats)]
     print(f"{torch.get_num_threads()} thread, {args.repeats} paired runs, median (min-max)\n")
-    head = ["", "ours in", "steps", "plain loop, s", "ours, s", "ratio", "masks", "deviation of the curve", "loss"]
+    head = ["", "ours in", "steps", "plain loop, s", "ours, s", "ratio", "plain step, s", "our step, s", "ratio"]
+    head += ["masks of a step", "deviation of the curve", "loss"]
     table(head, rows)
     if args.no_profile:
         return
