@@ -79,5 +79,5 @@ report: $(READY) ## the figures of finished results on one page, report.html
 power: $(READY) ## how many seeds each claim would need, from finished results
 	$(SNAKEMAKE) --quiet all -- power
 
-bench: $(READY) $(HARNESS)/.ready ## time and memory of every stage, against peers where there are any
+bench: $(READY) $(HARNESS)/.ready ## every bench in tests/bench, most of them against peers; takes long
 	for bench in tests/bench/*.py; do $(IN_VENV) OMP_NUM_THREADS=1 python "$$bench" || exit 1; done
