@@ -44,6 +44,15 @@ def test_results_are_those_of_a_local_run(remote: Remote) -> None:
             assert job["TimeLimit"] == "00:42:00", "twice that of a suite"
 
 
+def signal_job(number: str, sent: signal.Signals, *daemons: str) -> None:
+    """Signal every process of a job, and those whose command begins so."""
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        its_own = (process.info["environ"] or {}).get("SLURM_JOB_ID") == number
+        if its_own or " ".join(process.info["cmdline"] or []).startswith(daemons):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(sent)
+
+
 def strike(run: Run, log: Path, least: float, blow: Callable[[str], object]) -> str:
     """Let a training come to an epoch, strike its job, return what was logged until then."""
     wait_for(f"epoch {least}", lambda: progress(log) >= least or run.process.poll() is not None, PATIENCE)
@@ -69,17 +78,16 @@ def test_a_training_survives_all_that_a_cluster_does_to_its_job(remote: Remote) 
         """Kill the node's daemon and all that the job runs there, as if the power were cut."""
         node = job_fields(number)["NodeList"]
         cluster.kill(node, signal.SIGKILL)
-        for process in psutil.process_iter(["cmdline", "environ"]):
-            its_own = (process.info["environ"] or {}).get("SLURM_JOB_ID") == number
-            if its_own or " ".join(process.info["cmdline"] or []).startswith(f"slurmstepd: [{number}."):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+        signal_job(number, signal.SIGKILL, f"slurmstepd: [{number}.")
         capture("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
         failed.append(node)
 
     def end(number: str) -> None:
-        """Let the job's time be over."""
+        """Let the job's time be over, halted: the controller looks each half minute, in which a training could end."""
+        signal_job(number, signal.SIGSTOP)
         capture("scontrol", "update", f"JobId={number}", "EndTime=now")
+        wait_for("the time's end", lambda: job_fields(number)["JobState"] != "RUNNING", PATIENCE)
+        signal_job(number, signal.SIGCONT)
 
     failed: list[str] = []
     goes_on_after(strike(run, log, 0.2, lambda number: capture("scancel", number)))
