@@ -143,9 +143,9 @@ def base_shape(like: Task, few: bool) -> Case:
     first = RobertaForSequenceClassification(config).eval()
 
     draw, words = Random(SEED), [word for word in models.load_tokenizer(ENCODER).get_vocab() if word.isalpha()]
-    lengths = [min(128, max(20, round(draw.gauss(**QNLI)))) - 2 for _ in range(64)]
+    lengths = [min(128, max(20, round(draw.gauss(**QNLI)))) - 2 for _ in range(96)]
     texts = [" ".join(draw.choices(words, k=length)) for length in lengths]
-    wanted = {"batch_size": 8, "max_length": 128, "learning_rate": 2e-5, "steps": 1}
+    wanted = {"batch_size": 32, "max_length": 128, "learning_rate": 2e-5, "steps": 1}
     task = like.model_copy(update={"training": like.training.model_copy(update=wanted)})
     questions = [Question(str(i), (text,), target=i % 2) for i, text in enumerate(texts)]
     # A copy: a Trainer wraps the forward pass of its model for good.

@@ -34,11 +34,17 @@ def prunable(model: PreTrainedModel) -> list[str]:
 
 @torch.no_grad()
 def prune(model: PreTrainedModel, sparsity: float) -> dict[str, Tensor]:
-    """Zero the share ``sparsity`` of the smallest weights; returns the masks as floats, 1 = keep."""
-    names, weights = prunable(model), dict(model.named_parameters())
-    together = torch.cat([weights[name].abs().flatten() for name in names])
-    threshold = torch.sort(together).values[round(sparsity * together.numel()) - 1]
-    masks = {name: (weights[name].abs() > threshold).float() for name in names}
+    """Zero the share ``sparsity`` of the smallest weights; returns the masks as floats, 1 = keep.
+
+    Of weights that tie at the threshold the first go, by name and place, as in ours: scores can then be compared.
+    """
+    named = dict(model.named_parameters())
+    names = sorted(prunable(model))
+    weights = [named[name] for name in names]
+    order = torch.sort(torch.cat([weight.abs().flatten() for weight in weights]), stable=True).indices
+    kept = torch.ones(len(order)).index_fill_(0, order[: round(sparsity * len(order))], 0.0)
+    parts = kept.split([weight.numel() for weight in weights])
+    masks = {name: part.view_as(named[name]) for name, part in zip(names, parts, strict=True)}
     multiply(model, masks)
     return masks
 

@@ -66,10 +66,11 @@ def test_scores_are_those_of_one_sequence_at_a_time(family, size, pairs, worth, 
 
 
 @pytest.mark.parametrize("family", FURTHER)
-@pytest.mark.parametrize("size", [1, 8, 64])
-def test_prompts_of_many_lengths_are_continued_as_one_at_a_time(family, size, monkeypatch) -> None:
-    """Answers end by a line break or by the end of the text, at different steps."""
+@pytest.mark.parametrize(("size", "read"), [(1, 2048), (8, 2048), (64, 2048), (64, 40)])
+def test_prompts_of_many_lengths_are_continued_as_one_at_a_time(family, size, read, monkeypatch) -> None:
+    """Answers end by a line break or by the end of the text, at different steps; prompts are read in parts too."""
     monkeypatch.setattr(scoring, "BATCH_SEQUENCES", size)
+    monkeypatch.setattr(scoring, "CPU_TOKENS", read)
     model, words = model_of(family), tiny.tokenizer(encoder=False)
     model.get_output_embeddings().weight.data[[words.eos_token_id, 7]] *= 2
     draw = np.random.default_rng(0)

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 BATCH_TOKENS = 8192
 BATCH_SEQUENCES = 64
-CPU_TOKENS = 2048  # of a batch to score on a CPU: with 8192, options as texts took half as long again
+CPU_TOKENS = 2048  # to read at a time on a CPU: with 8192, options as texts took half as long again
 PADDED = 0.5  # of prompts to continue, the shortest is at least this share of the longest
 COLUMNS = ("variant", "id", "prediction", "reference", "y_pred", "y_true", "option_scores")
 
@@ -267,8 +267,7 @@ def sequence_scores(model: PreTrainedModel, items: list[tuple[tuple[int, ...], i
     inputs = sorted(users)
     needed = [min(items[number][1] for number in users[ids]) - 1 for ids in inputs]
     scores = [0.0] * len(items)
-    most = CPU_TOKENS if model.device.type == "cpu" else BATCH_TOKENS
-    run = sharing.run(model, inputs, needed, partial(batches, tokens=most))
+    run = sharing.run(model, inputs, needed, _read_at_a_time(model))
     for i, logits in tqdm(run, desc="score options", total=len(inputs), mininterval=5):
         logs = logits.float().log_softmax(-1)
         for number in users[inputs[i]]:
@@ -277,6 +276,11 @@ def sequence_scores(model: PreTrainedModel, items: list[tuple[tuple[int, ...], i
             picked = logs[begin - 1 - needed[i] : len(ids) - 1 - needed[i]].gather(1, wanted[:, None])
             scores[number] = float(picked.double().sum())
     return scores
+
+
+def _read_at_a_time(model: PreTrainedModel) -> sharing.Batches:
+    """Batches of what is run once, without writing."""
+    return partial(batches, tokens=CPU_TOKENS if model.device.type == "cpu" else BATCH_TOKENS)
 
 
 @torch.no_grad()
@@ -297,9 +301,9 @@ def generate(
     found = [""] * len(prompts)
     least = PADDED if sharing.fits(model) else 1
     for batch in _progress(batches([len(ids) for ids in encoded], least), "generate"):
-        for i, text in zip(
-            batch, continued(model, tokenizer, [encoded[i] for i in batch], max_new_tokens), strict=True
-        ):
+        given = [encoded[i] for i in batch]
+        texts = continued(model, tokenizer, given, max_new_tokens, _read_at_a_time(model))
+        for i, text in zip(batch, texts, strict=True):
             found[i] = text
     return found
 
