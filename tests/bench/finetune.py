@@ -202,13 +202,12 @@ def product_speed(case: Case, dtype: torch.dtype, tokens: int) -> float:
 def profiled(case: Case, precision: str) -> list[str]:
     """A row of the table of what a training spends its time on."""
     seen = {"tokens": 0, "batches": 0}
-    collate = training.Collator.__call__
+    compute_loss = transformers.Trainer.compute_loss
 
-    def count(self: training.Collator, batch: list) -> dict[str, torch.Tensor]:
-        inputs = collate(self, batch)
+    def count(self: transformers.Trainer, model: PreTrainedModel, inputs: dict, **options: object) -> torch.Tensor:
         seen["tokens"] += inputs["input_ids"].numel()
         seen["batches"] += 1
-        return inputs
+        return compute_loss(self, model, inputs, **options)
 
     fine_tune, found, wall = training.fine_tune, profile(activities=[ProfilerActivity.CPU]), [0.0]
 
@@ -219,7 +218,7 @@ def profiled(case: Case, precision: str) -> list[str]:
             wall[0] = time.perf_counter() - begun
         return done
 
-    with patch.object(training.Collator, "__call__", count):
+    with patch.object(transformers.Trainer, "compute_loss", count):
         seconds = case.train(precision).seconds
         tokens, batches = seen.values()
         with patch.object(training, "fine_tune", watched):

@@ -29,6 +29,7 @@ from junkdna.catalog import Task
 from junkdna.expression_model import ProblemCollator, encode_problems, labelled
 from junkdna.files import DataError
 from junkdna.models import LABELLED, matched, max_tokens
+from junkdna.parts import PartsTrainer
 from junkdna.resuming import Resumable, last_whole_checkpoint
 from junkdna.tasks import Question, per_option
 from junkdna.translation import encode_pairs
@@ -170,7 +171,11 @@ def fine_tune(
     set_seed(seed)
     if training.autocast:
         attend_fast(model)
-    trainer = Trainer(
+    # On a GPU a further part costs more than the tokens it saves, or has not been seen to save any.
+    splits = (
+        isinstance(collate, Collator) and not smoothed and training.accumulate == 1 and not torch.cuda.is_available()
+    )
+    trainer = (PartsTrainer if splits else Trainer)(
         model,
         arguments(task, steps, seed, resume, save_every),
         train_dataset=data,
