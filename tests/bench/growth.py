@@ -1,0 +1,169 @@
+"""How costs grow with cells, parameters and examples: prints a table and draws growth.png beside this file.
+
+``python tests/bench/growth.py``: ``cells`` plans generated configurations (scale.py) with Snakemake, ``parameters``
+finds nine global magnitude thresholds of random bfloat16 weights, streamed from shards that are written on the fly,
+``examples`` asks the organism's decoder multiple-choice questions. Times are processor seconds, without the imports of
+the last two. The exponent is the slope of the logarithms: over all sizes, and of the last two, where what any size
+costs weighs least. Bar: 1, which is linear.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from scale import measured, write_project
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
+from junkdna import models, scoring
+from junkdna.catalog import Task
+from junkdna.checkpoint import Checkpoint
+from junkdna.files import write_json
+from junkdna.pruning.ranks import thresholds
+
+PROJECT = Path(__file__).resolve().parents[2]
+SIZES = {
+    "cells": [40, 200, 1000],
+    "parameters": [10**6, 10**7, 10**8, 10**9],
+    "examples": [100, 1000, 10_000],
+}
+EACH = 40  # cells of a generated experiment
+SHARD = 10**8
+TASK = Task.model_validate(
+    {
+        "label": "Questions",
+        "kind": "multiple_choice",
+        "dataset": "made",
+        "configs": ["default"],
+        "evaluate_split": "test",
+        "prompt": "{question}",
+        "choices": "choices",
+        "target": "answer",
+        "scoring": "text",
+        "metric": "accuracy",
+        "chance": "uniform",
+    }
+)
+
+
+def cells(size: int, root: Path) -> float:
+    """Seconds of planning so many cells."""
+    write_project(root, size, EACH)
+    snakemake = ["all_figures", "--configfile", "config/scale.yaml", "--cores", "1", "-n", "--quiet", "all"]
+    before = _children()
+    measured([sys.executable, "-m", "snakemake", *snakemake], root)
+    return _children() - before
+
+
+def _children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def parameters(size: int, root: Path) -> float:
+    """Seconds of nine thresholds of so many weights."""
+    random, shard_of = torch.Generator().manual_seed(0), {}
+    for number, start in enumerate(range(0, size, SHARD)):
+        rows = min(SHARD, size - start) // 1000
+        weights = torch.empty(rows, 1000, dtype=torch.bfloat16).normal_(std=0.02, generator=random)
+        parts = {f"layers.{number}.{i}.weight": part.clone() for i, part in enumerate(weights.chunk(10))}
+        save_file(parts, root / f"{number}.safetensors")
+        shard_of |= dict.fromkeys(parts, f"{number}.safetensors")
+    write_json(root / "model.safetensors.index.json", {"weight_map": shard_of})
+    checkpoint = Checkpoint(root)
+    names, ranks = list(checkpoint.infos), [size * tenth // 10 for tenth in range(1, 10)]
+    return _seconds(lambda: thresholds(lambda: checkpoint.tensors(names), ranks))
+
+
+def examples(size: int, root: Path) -> float:
+    """Seconds of evaluating so many questions of 8 to 24 words with three options of 1 to 6."""
+    folder = PROJECT / "resources/organisms/decoder"
+    tokenizer = models.load_tokenizer(folder)
+    words = sorted(word for word in tokenizer.get_vocab() if word.isalpha())
+    draw = np.random.default_rng(0)
+
+    def text(least: int, most: int) -> str:
+        return " ".join(draw.choice(words, draw.integers(least, most + 1)))
+
+    rows = [
+        {"question": text(8, 24), "choices": [text(1, 6) for _ in range(3)], "answer": int(draw.integers(3))}
+        for _ in range(size)
+    ]
+    (root / "default").mkdir(parents=True)
+    pd.DataFrame(rows).to_parquet(root / "default/test-00000-of-00001.parquet")
+    model = models.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return _seconds(lambda: scoring.evaluate(model, tokenizer, TASK, root))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    begun = time.process_time()
+    call()
+    return time.process_time() - begun
+
+
+def exponents(table: pd.DataFrame) -> tuple[float, float]:
+    """Slopes of log seconds on log size, of all rows and of the last two."""
+    size, seconds = np.log(table["size"]), np.log(table["seconds"])
+    return tuple(float(np.polyfit(size[-n:], seconds[-n:], 1)[0]) for n in (len(table), 2))
+
+
+def draw(table: pd.DataFrame, path: Path) -> None:
+    """A panel for each, with a dashed line of exponent 1 through the last point."""
+    import seaborn
+
+    seaborn.set_theme(style="ticks", palette="colorblind", font_scale=0.9)
+    kinds = {"cells": "Cells planned", "parameters": "Weights (9 thresholds)", "examples": "Questions evaluated"}
+    named = table.assign(what=table["what"].map(kinds))
+    grid = seaborn.FacetGrid(
+        named, col="what", hue="what", sharex=False, sharey=False, height=2.8, palette="colorblind"
+    )
+    grid.map_dataframe(seaborn.lineplot, x="size", y="seconds", marker="o")
+    grid.set_titles("{col_name}").set_axis_labels("Number", "Processor seconds").set(xscale="log", yscale="log")
+    for axes, (_, rows) in zip(grid.axes.flat, table.groupby("what", sort=False), strict=True):
+        last = rows.iloc[-1]
+        axes.plot(rows["size"], last["seconds"] * rows["size"] / last["size"], ls="--", lw=1, color="0.4", zorder=0)
+        low, high = rows["seconds"].min(), rows["seconds"].max()
+        axes.set_ylim(low / 2, high * 2)
+        axes.text(0.05, 0.9, f"exponent {exponents(rows)[0]:.2f}", transform=axes.transAxes)
+    grid.savefig(path, dpi=130)
+
+
+def main() -> None:
+    """Print the table and draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--what", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument("--sizes", type=int, nargs="+", help="of one of them, in the place of the usual ones")
+    parser.add_argument("--runs", type=int, default=1, help="of which the fastest counts")
+    parser.add_argument("--figure", type=Path, default=Path(__file__).with_suffix(".png"))
+    args = parser.parse_args()
+    if args.sizes and len(args.what) > 1:
+        parser.error("--sizes: name one thing with --what")
+    torch.set_num_threads(1)
+    found = []
+    print("| | number | processor s |\n|---|---:|---:|")
+    for what in args.what:
+        for size in args.sizes or SIZES[what]:
+            taken = []
+            for _ in range(args.runs):
+                with tempfile.TemporaryDirectory() as folder:
+                    taken.append(globals()[what](size, Path(folder)))
+            found.append({"what": what, "size": size, "seconds": min(taken)})
+            print(f"| {what} | {size:,} | {min(taken):.2f} |", flush=True)
+    table = pd.DataFrame(found)
+    print("\n| | exponent, all | exponent, last two |\n|---|---:|---:|")
+    for what, rows in table.groupby("what", sort=False):
+        print(f"| {what} | " + " | ".join(f"{value:.2f}" for value in exponents(rows)) + " |")
+    draw(table, args.figure)
+
+
+if __name__ == "__main__":
+    main()
