@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import machine
 import psutil
 import torch
 import transformers
 from reference_loops import gptq, sparsegpt, wanda
-from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
@@ -193,19 +193,6 @@ class Case:
         return self.blocks * (upto_last + gram) + (self.blocks - 1) * whole
 
 
-def product_speed(dtype: torch.dtype, small: bool) -> float:
-    """FLOP per second of a linear layer of the block on 512 tokens, the best of some."""
-    width = 256 if small else 1024
-    inputs, layer = torch.randn(512, width).to(dtype), nn.Linear(width, width * 11 // 4, bias=False).to(dtype)
-    best = float("inf")
-    with torch.no_grad():
-        for _ in range(20):
-            begun = time.process_time()
-            layer(inputs)
-            best = min(best, time.process_time() - begun)
-    return 2 * inputs.numel() * layer.out_features / best
-
-
 def memory(args: argparse.Namespace, method: str) -> list[float]:
     """Bytes: the peak of what is resident above what was before, and the state."""
     with tempfile.TemporaryDirectory() as folder:  # libraries load what they need, on a small model
@@ -261,10 +248,10 @@ def compare(case: Case, method: str, args: argparse.Namespace) -> tuple[list[str
     for _ in range(args.repeats):
         seconds, expected = case.theirs(method)
         theirs.append(seconds)
-        before = product_speed(case.dtype, args.small)
+        before = machine.product_speed(512, case.hidden, case.intermediate, case.dtype)
         seconds, tensors = case.ours(method)
         ours.append(seconds)
-        speed = (before + product_speed(case.dtype, args.small)) / 2
+        speed = (before + machine.product_speed(512, case.hidden, case.intermediate, case.dtype)) / 2
         floors.append(case.flops(method != "Wanda") / speed)
         print(f"{method}: {theirs[-1]['total']:.1f} s, {ours[-1]['total']:.1f} s", file=sys.stderr)
     ratios = [one["total"] / other["total"] for one, other in zip(theirs, ours, strict=True)]

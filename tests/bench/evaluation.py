@@ -21,11 +21,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
 import pandas as pd
 import torch
 import transformers
 import yaml
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
@@ -139,6 +141,21 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
+def prepared(
+    folder: Path, case: str, args: argparse.Namespace, root: Path
+) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase, Task]:
+    """Model, tokenizer and task of a case, whose rows are written to ``root``/data."""
+    model, tokenizer = load(folder)
+    further = {"dataset": "bench", "configs": ["default"], "evaluate_split": "test", "demonstration_split": "dev"}
+    keys = {"label": case, "metric": "accuracy", "chance": "uniform", "choices": "choices", "target": "answer"}
+    own = CASES[case][0]
+    if own["kind"] == "generation":
+        del keys["choices"], keys["chance"]
+    keys |= further | own | {"variants": {"all": {"shots": CASES[case][1]}}}
+    write_rows(root / "data", case, args.questions, tokenizer)
+    return model, tokenizer, Task.model_validate(keys)
+
+
 def compare(folder: Path, case: str, args: argparse.Namespace, root: Path) -> str:
     """A row of the table.
 
@@ -147,15 +164,7 @@ def compare(folder: Path, case: str, args: argparse.Namespace, root: Path) -> st
     """
     from lm_eval.models.huggingface import HFLM
 
-    model, tokenizer = load(folder)
-    further = {"dataset": "bench", "configs": ["default"], "evaluate_split": "test", "demonstration_split": "dev"}
-    keys = {"label": case, "metric": "accuracy", "chance": "uniform", "choices": "choices", "target": "answer"}
-    own = CASES[case][0]
-    if own["kind"] == "generation":
-        del keys["choices"], keys["chance"]
-    keys |= further | own | {"variants": {"all": {"shots": CASES[case][1]}}}
-    task = Task.model_validate(keys)
-    write_rows(root / "data", case, args.questions, tokenizer)
+    model, tokenizer, task = prepared(folder, case, args, root)
     (root / "tasks").mkdir()
     ask = harness(case, task, root / "data", root / "tasks")
     lms = {size: HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size) for size in args.batches}
@@ -178,6 +187,25 @@ def compare(folder: Path, case: str, args: argparse.Namespace, root: Path) -> st
     return f"| {folder.name} | {case} | {best} | {' | '.join(sides)} | {spread(ratios)} | {bar:g}, {met} |"
 
 
+def profiled(folder: Path, case: str, args: argparse.Namespace, root: Path) -> str:
+    """A row of what our evaluation spends its time on, and the share that its products would take at full speed."""
+    model, tokenizer, task = prepared(folder, case, args, root)
+
+    def call() -> Answers:
+        return ours(model, tokenizer, task, root / "data")
+
+    call()
+    taken = machine.best(call, args.runs)
+    with FlopCounterMode(display=False) as counter:
+        call()
+    speed = machine.product_speed(
+        scoring.CPU_TOKENS, model.config.hidden_size, model.config.intermediate_size, torch.float32
+    )
+    reached = counter.get_total_flops() / speed / taken
+    parts = [f"{share:.0%}" for share in [*machine.shares(call).values(), reached]]
+    return f"| {folder.name} | {case} | {taken:.2f} | {' | '.join(parts)} |"
+
+
 def main() -> None:
     """Print the table; end with an error if an answer differs."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -186,9 +214,10 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32], help="sizes that the harness tries")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--models", nargs="+", choices=["decoder", "wide"], default=["decoder", "wide"])
+    parser.add_argument("--profile", action="store_true", help="what ours spends its time on; needs no harness")
     args = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
-    if find_spec("lm_eval") is None:
+    if find_spec("lm_eval") is None and not args.profile:
         if not HARNESS.exists():
             sys.exit(f"no {HARNESS}: run `make harness`")
         os.execv(HARNESS, [str(HARNESS), __file__, *sys.argv[1:]])
@@ -196,13 +225,17 @@ def main() -> None:
     logging.disable(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()
     print(f"{args.questions} questions, {args.runs} paired runs, processor seconds of one thread: median (min-max)\n")
-    print("| model | questions | harness's batch | harness | ours | ratio | bar |\n|---|---|---|---|---|---|---|")
+    head = ["model", "questions", "harness's batch", "harness", "ours", "ratio", "bar"]
+    if args.profile:
+        head = ["model", "questions", "s", *machine.PARTS, "other operators", "Python", "products at full speed"]
+    print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
     with tempfile.TemporaryDirectory() as folder:
         wide(Path(folder, "wide"), models.load_tokenizer(SHIPPED))
         for model in args.models:
             for number, case in enumerate(args.cases):
                 path = SHIPPED if model == "decoder" else Path(folder, "wide")
-                print(compare(path, case, args, Path(folder, f"{model}-{number}")), flush=True)
+                row = profiled if args.profile else compare
+                print(row(path, case, args, Path(folder, f"{model}-{number}")), flush=True)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,10 @@ from pathlib import Path
 from random import Random
 from unittest.mock import patch
 
+import machine
 import plain_finetuning
 import torch
 import transformers
-from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedModel, RobertaConfig, RobertaForSequenceClassification
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "scripts"))
@@ -43,12 +43,6 @@ SEED = 0
 SPARSITY = 0.5
 QNLI = {"mu": 51, "sigma": 18}  # tokens of an input, of which there are 20 to 128
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-PARTS = {  # of a profile: what names of operators hold
-    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "attention"),
-    "optimizer": ("_fused_adamw_",),
-    "masks, clipping": ("_foreach_", "aten::mul_", "linalg_vector_norm"),
-    "copies": ("aten::copy_",),
-}
 
 
 @dataclass(frozen=True)
@@ -185,20 +179,6 @@ def compare(case: Case, precisions: list[str], repeats: int) -> list[list[str]]:
     return rows
 
 
-def product_speed(case: Case, dtype: torch.dtype, tokens: int) -> float:
-    """FLOP per second of torch.mm at the shape of the first layer of the MLP, the best of some."""
-    config = case.make().config
-    one = torch.randn(tokens, config.hidden_size).to(dtype)
-    other = torch.randn(config.hidden_size, config.intermediate_size).to(dtype)
-    best = float("inf")
-    for _ in range(20):
-        begun = time.process_time()
-        for _ in range(few := max(1, round(1e8 / one.numel() / other.shape[1]))):
-            torch.mm(one, other)
-        best = min(best, (time.process_time() - begun) / few)
-    return 2 * one.numel() * other.shape[1] / best
-
-
 def profiled(case: Case, precision: str) -> list[str]:
     """A row of the table of what a training spends its time on."""
     seen = {"tokens": 0, "batches": 0}
@@ -209,26 +189,23 @@ def profiled(case: Case, precision: str) -> list[str]:
         seen["batches"] += 1
         return compute_loss(self, model, inputs, **options)
 
-    fine_tune, found, wall = training.fine_tune, profile(activities=[ProfilerActivity.CPU]), [0.0]
+    fine_tune, parts = training.fine_tune, {}
 
     def watched(*args: object, **options: object) -> training.Outcome:
-        with found:
-            begun = time.perf_counter()
-            done = fine_tune(*args, **options)
-            wall[0] = time.perf_counter() - begun
-        return done
+        done: list[training.Outcome] = []
+        parts.update(machine.shares(lambda: done.append(fine_tune(*args, **options))))
+        return done[0]
 
     with patch.object(transformers.Trainer, "compute_loss", count):
         seconds = case.train(precision).seconds
         tokens, batches = seen.values()
         with patch.object(training, "fine_tune", watched):
             case.train(precision)
-    spent = {event.key: event.self_cpu_time_total / 1e6 for event in found.key_averages()}
-    parts = [sum(s for key, s in spent.items() if any(part in key for part in keys)) for keys in PARTS.values()]
-    parts += [sum(spent.values()) - sum(parts), wall[0] - sum(spent.values())]
     weights = sum(weight.numel() for name, weight in case.make().named_parameters() if "embed" not in name)
-    floor = 6 * weights * tokens / product_speed(case, PRECISIONS[precision], tokens // batches)
-    return [case.name, precision, *(f"{part / wall[0]:.0%}" for part in parts), f"{floor / seconds:.0%}"]
+    config = case.make().config
+    widths = config.hidden_size, config.intermediate_size
+    floor = 6 * weights * tokens / machine.product_speed(tokens // batches, *widths, PRECISIONS[precision])
+    return [case.name, precision, *(f"{part:.0%}" for part in parts.values()), f"{floor / seconds:.0%}"]
 
 
 def table(head: list[str], rows: list[list[str]]) -> None:
@@ -264,7 +241,7 @@ def main() -> None:
     table(head, rows)
     if args.no_profile:
         return
-    head = ["", "ours in", *PARTS, "other operators", "Python", "products at full speed"]
+    head = ["", "ours in", *machine.PARTS, "other operators", "Python", "products at full speed"]
     table(head, [profiled(case, precision) for case in cases for precision in args.precision])
 
 

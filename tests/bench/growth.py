@@ -1,16 +1,16 @@
-"""How costs grow with cells, parameters and examples: prints a table and draws growth.png beside this file.
+"""How costs grow with cells, weights and questions: prints a table, kept in growth.csv, and draws growth.png.
 
-``python tests/bench/growth.py``: ``cells`` plans generated configurations (scale.py) with Snakemake, ``parameters``
-finds nine global magnitude thresholds of random bfloat16 weights, streamed from shards that are written on the fly,
-``examples`` asks the organism's decoder multiple-choice questions. Times are processor seconds, without the imports of
-the last two. The exponent is the slope of the logarithms: over all sizes, and of the last two, where what any size
-costs weighs least. Bar: 1, which is linear.
+``python tests/bench/growth.py``: ``planned`` is `snakemake -n` of an experiment of magnitude pruning that asks the
+organism's decoder one task, ``cells`` the run of it from nothing to the figures: a state and an evaluation per cell.
+``parameters`` finds nine global thresholds of random bfloat16 weights, streamed from shards that are written on the
+fly, ``examples`` asks the decoder multiple-choice questions. Times are processor seconds, those of the last two without
+imports. The exponent is the slope of the logarithms: over all sizes, and of the last two, where what any size costs
+weighs least. Bar: 1, which is linear.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import tempfile
 import time
@@ -20,8 +20,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from safetensors.torch import save_file
-from scale import measured, write_project
+from scale import experiment, level_names, write_project
+from sweep import measured
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
 from junkdna import models, scoring
@@ -32,11 +34,17 @@ from junkdna.pruning.ranks import thresholds
 
 PROJECT = Path(__file__).resolve().parents[2]
 SIZES = {
-    "cells": [40, 200, 1000],
+    "planned": [10, 100, 1000],
+    "cells": [10, 100, 1000],
     "parameters": [10**6, 10**7, 10**8, 10**9],
     "examples": [100, 1000, 10_000],
 }
-EACH = 40  # cells of a generated experiment
+TITLES = {
+    "planned": "Cells planned",
+    "cells": "Cells run",
+    "parameters": "Weights, 9 thresholds",
+    "examples": "Questions answered",
+}
 SHARD = 10**8
 TASK = Task.model_validate(
     {
@@ -55,18 +63,24 @@ TASK = Task.model_validate(
 )
 
 
-def cells(size: int, root: Path) -> float:
+def project(size: int, root: Path) -> list[str]:
+    """A copy of the project with one experiment of so many cells, a state of its own each, and what makes it."""
+    write_project(root, 0)
+    (root / "config/scale.yaml").write_text(yaml.safe_dump({"experiments": ["config/grown.yaml"]}))
+    levels = {"magnitude": level_names(0, size - 1)}  # and the dense model
+    made = experiment("grown", ["free_answer"], models=["organism-decoder"], methods=levels)
+    (root / "config/grown.yaml").write_text(yaml.safe_dump(made))
+    return [sys.executable, "-m", "snakemake", "all_figures", "--configfile", "config/scale.yaml", "--cores", "1"]
+
+
+def planned(size: int, root: Path) -> float:
     """Seconds of planning so many cells."""
-    write_project(root, size, EACH)
-    snakemake = ["all_figures", "--configfile", "config/scale.yaml", "--cores", "1", "-n", "--quiet", "all"]
-    before = _children()
-    measured([sys.executable, "-m", "snakemake", *snakemake], root)
-    return _children() - before
+    return measured([*project(size, root), "-n", "--quiet", "all"], root)[1]
 
 
-def _children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def cells(size: int, root: Path) -> float:
+    """Seconds of all jobs of so many cells, from nothing to the figures."""
+    return measured(project(size, root), root)[1]
 
 
 def parameters(size: int, root: Path) -> float:
@@ -121,8 +135,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     import seaborn
 
     seaborn.set_theme(style="ticks", palette="colorblind", font_scale=0.9)
-    kinds = {"cells": "Cells planned", "parameters": "Weights (9 thresholds)", "examples": "Questions evaluated"}
-    named = table.assign(what=table["what"].map(kinds))
+    named = table.assign(what=table["what"].map(TITLES))
     grid = seaborn.FacetGrid(
         named, col="what", hue="what", sharex=False, sharey=False, height=2.8, palette="colorblind"
     )
@@ -138,31 +151,33 @@ def draw(table: pd.DataFrame, path: Path) -> None:
 
 
 def main() -> None:
-    """Print the table and draw the figure."""
+    """Measure what is wanted, print the table with what was measured before, and draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--what", nargs="+", choices=list(SIZES), default=list(SIZES))
+    parser.add_argument("--what", nargs="*", choices=list(SIZES), default=list(SIZES), help="nothing: draw again")
     parser.add_argument("--sizes", type=int, nargs="+", help="of one of them, in the place of the usual ones")
     parser.add_argument("--runs", type=int, default=1, help="of which the fastest counts")
-    parser.add_argument("--figure", type=Path, default=Path(__file__).with_suffix(".png"))
+    parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".csv"), help="the figure beside it")
     args = parser.parse_args()
-    if args.sizes and len(args.what) > 1:
+    if args.sizes and len(args.what) != 1:
         parser.error("--sizes: name one thing with --what")
     torch.set_num_threads(1)
-    found = []
-    print("| | number | processor s |\n|---|---:|---:|")
+    known = pd.read_csv(args.table) if args.table.exists() else pd.DataFrame()
     for what in args.what:
         for size in args.sizes or SIZES[what]:
             taken = []
             for _ in range(args.runs):
                 with tempfile.TemporaryDirectory() as folder:
                     taken.append(globals()[what](size, Path(folder)))
-            found.append({"what": what, "size": size, "seconds": min(taken)})
-            print(f"| {what} | {size:,} | {min(taken):.2f} |", flush=True)
-    table = pd.DataFrame(found)
-    print("\n| | exponent, all | exponent, last two |\n|---|---:|---:|")
-    for what, rows in table.groupby("what", sort=False):
-        print(f"| {what} | " + " | ".join(f"{value:.2f}" for value in exponents(rows)) + " |")
-    draw(table, args.figure)
+            print(what, size, taken, file=sys.stderr, flush=True)
+            row = pd.DataFrame([{"what": what, "size": size, "seconds": round(min(taken), 3)}])
+            known = pd.concat([known, row]).drop_duplicates(["what", "size"], keep="last")
+            known.sort_values(["what", "size"]).to_csv(args.table, index=False)
+    table = pd.read_csv(args.table)
+    print("| | number: processor s | exponent, all | exponent, last two |\n|---|---|---:|---:|")
+    for what, rows in table.groupby("what"):
+        found = ", ".join(f"{row.size:,}: {row.seconds:.3g}" for row in rows.itertuples())
+        print(f"| {what} | {found} | " + " | ".join(f"{value:.2f}" for value in exponents(rows)) + " |")
+    draw(table, args.table.with_suffix(".png"))
 
 
 if __name__ == "__main__":

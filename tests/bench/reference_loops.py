@@ -25,6 +25,16 @@ BLOCK = 128
 DAMPING = 0.01
 
 
+@torch.no_grad()
+def magnitude(model: LlamaForCausalLM, _samples: list[Tensor], sparsity: float) -> None:
+    """Sun et al. 2024, their baseline: in each matrix of the layers the int(size * sparsity) smallest weights go."""
+    for layer in model.model.layers:
+        for linear in (module for module in layer.modules() if isinstance(module, nn.Linear)):
+            score = linear.weight.data.abs()
+            threshold = torch.sort(score.flatten()).values[int(score.numel() * sparsity)]
+            linear.weight.data[score <= threshold] = 0
+
+
 def wanda(model: LlamaForCausalLM, samples: list[Tensor], sparsity: float) -> dict[str, float]:
     """Sun et al. 2024: within each row the int(in * sparsity) smallest |w_ij| ||x_j||_2 become 0."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import pstats
 import re
 import shutil
 import subprocess
@@ -199,10 +200,21 @@ def write_evaluated(root: Path, cells: int) -> int:
     return len(planned["cells"])
 
 
-def tables(script: str, cells: int, root: Path) -> str:
+def shares(file: Path) -> str:
+    """Functions of the library and their share of a profile's time, what they call included, the largest first."""
+    stats = pstats.Stats(str(file))
+    found = [
+        (cum / stats.total_tt, Path(path).stem, name)
+        for (path, _, name), (*_, cum, _) in stats.stats.items()
+        if "junkdna" in path and not name.startswith("<")
+    ]
+    return ", ".join(f"{module}.{name} {share:.0%}" for share, module, name in sorted(found, reverse=True)[:14])
+
+
+def tables(script: str, cells: int, root: Path, profile: bool) -> str:
     """A row of the table of ``aggregate`` or ``score_difficulty``."""
     made = write_evaluated(root, cells)
-    command = [sys.executable, SCRIPTS / f"{script}.py"]
+    command = [sys.executable, *(["-m", "cProfile", "-o", "profile"] if profile else []), SCRIPTS / f"{script}.py"]
     if script == "aggregate":
         outputs = ["table.csv", "contrasts.csv", "curves.csv", "against-dense.csv", "trends.csv", "drops.parquet"]
         command += ["--plan", "plan.json", "--markdown", "t.md", "--latex", "t.tex"]
@@ -210,7 +222,8 @@ def tables(script: str, cells: int, root: Path) -> str:
         outputs = ["table.csv", "pretraining.csv", "agreement.csv", "items.parquet", "flips.csv", "thirds.csv"]
         command += ["--plans", "plan.json", "--human", PROJECT / "resources/human_scores.yaml"]
     command += [part for name in outputs for part in (f"--{name.split('.')[0]}", name)]
-    return f"{made:8,}{made * QUESTIONS:12,}{measured(list(map(str, command)), root)[0]}"
+    row = f"{made:8,}{made * QUESTIONS:12,}{measured(list(map(str, command)), root)[0]}"
+    return f"{row}\n{shares(root / 'profile')}" if profile else row
 
 
 def main() -> None:
@@ -218,6 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", nargs="?", default="plan", choices=["plan", "aggregate", "score_difficulty", "record"])
     parser.add_argument("--cells", type=int, nargs="+", default=[1000])
+    parser.add_argument("--profile", action="store_true", help="of the tables: where the time goes")
     parser.add_argument("options", nargs="*")
     args = parser.parse_args()
     if args.what == "record":
@@ -230,8 +244,9 @@ def main() -> None:
     for cells in args.cells:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
+            planned = args.what == "plan"
             print(
-                plan(cells, root, args.options) if args.what == "plan" else tables(args.what, cells, root), flush=True
+                plan(cells, root, args.options) if planned else tables(args.what, cells, root, args.profile), flush=True
             )
 
 

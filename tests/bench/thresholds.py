@@ -14,9 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+import machine
 import numpy as np
 import psutil
 import torch
@@ -24,7 +26,7 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "scripts"))
 from junkdna.checkpoint import Checkpoint
-from junkdna.pruning.ranks import thresholds
+from junkdna.pruning.ranks import _chunks, removed, thresholds
 
 NAME = "layers.0.weight"
 
@@ -71,6 +73,19 @@ def measured(args: argparse.Namespace, what: str, folder: str) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def print_floor(weights: torch.Tensor, ranks: list[int]) -> None:
+    """What the histogram and a mask spend processor seconds on, and what reading the weights would take."""
+    tensors, speed = [(NAME, weights)], machine.bandwidth()
+    middle = thresholds(lambda: tensors, ranks)[len(ranks) // 2]
+    whole = machine.best(lambda: thresholds(lambda: tensors, ranks), 5)
+    patterns = 2 * machine.best(lambda: deque(_chunks(lambda: tensors), 0), 5)  # of two passes
+    mask = machine.best(lambda: deque(removed(tensors, middle), 0), 5)
+    print(f"\nprocessor seconds: histogram {whole:.3f}, {patterns / whole:.0%} for bit patterns, the rest counts them;")
+    print(f"a read of the weights at {speed / 1e9:.1f} GB/s is {weights.nbytes / speed / whole:.0%} of it;")
+    floor = weights.numel() * (weights.element_size() + 1) / speed
+    print(f"one mask {mask:.3f}; reading the weights and writing it at that speed is {floor / mask:.0%} of it")
+
+
 def main() -> None:
     """Print the table; end with an error if the two sides disagree."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -102,6 +117,7 @@ def main() -> None:
         print(f"{name:10}{statistics.median(values):9.2f}{min(values):9.2f}{max(values):9.2f}")
     print(f"\npeak extra memory: {extra['memory']:.0f} MB beside weights in memory;")
     print(f"{extra['checkpoint']:.0f} MB, the weights included, when streamed from a checkpoint of one tensor")
+    print_floor(weights, ranks)
 
 
 if __name__ == "__main__":
