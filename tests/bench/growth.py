@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import seaborn
 import torch
 import yaml
 from safetensors.torch import save_file
@@ -39,11 +40,11 @@ SIZES = {
     "parameters": [10**6, 10**7, 10**8, 10**9],
     "examples": [100, 1000, 10_000],
 }
-TITLES = {
-    "planned": "Cells planned",
-    "cells": "Cells run",
-    "parameters": "Weights, 9 thresholds",
-    "examples": "Questions answered",
+LABELS = {  # of the panels, and of their axes
+    "planned": ("Plan of an experiment", "Cells"),
+    "cells": ("Run of an experiment", "Cells"),
+    "parameters": ("Nine thresholds", "Weights"),
+    "examples": ("Evaluation", "Questions"),
 }
 SHARD = 10**8
 TASK = Task.model_validate(
@@ -124,30 +125,26 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def exponents(table: pd.DataFrame) -> tuple[float, float]:
+def exponents(table: pd.DataFrame) -> list[float]:
     """Slopes of log seconds on log size, of all rows and of the last two."""
     size, seconds = np.log(table["size"]), np.log(table["seconds"])
-    return tuple(float(np.polyfit(size[-n:], seconds[-n:], 1)[0]) for n in (len(table), 2))
+    return [float(np.polyfit(size[-n:], seconds[-n:], 1)[0]) for n in (len(table), 2)]
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
     """A panel for each, with a dashed line of exponent 1 through the last point."""
-    import seaborn
-
     seaborn.set_theme(style="ticks", palette="colorblind", font_scale=0.9)
-    named = table.assign(what=table["what"].map(TITLES))
-    grid = seaborn.FacetGrid(
-        named, col="what", hue="what", sharex=False, sharey=False, height=2.8, palette="colorblind"
-    )
+    grid = seaborn.FacetGrid(table, col="what", col_order=list(LABELS), sharex=False, sharey=False, height=2.7)
     grid.map_dataframe(seaborn.lineplot, x="size", y="seconds", marker="o")
-    grid.set_titles("{col_name}").set_axis_labels("Number", "Processor seconds").set(xscale="log", yscale="log")
-    for axes, (_, rows) in zip(grid.axes.flat, table.groupby("what", sort=False), strict=True):
-        last = rows.iloc[-1]
-        axes.plot(rows["size"], last["seconds"] * rows["size"] / last["size"], ls="--", lw=1, color="0.4", zorder=0)
-        low, high = rows["seconds"].min(), rows["seconds"].max()
-        axes.set_ylim(low / 2, high * 2)
-        axes.text(0.05, 0.9, f"exponent {exponents(rows)[0]:.2f}", transform=axes.transAxes)
-    grid.savefig(path, dpi=130)
+    grid.set(xscale="log", yscale="log")
+    for what, axes in grid.axes_dict.items():
+        rows = table[table["what"] == what]
+        size, last = rows["size"], rows.iloc[-1]
+        axes.plot(size, last["seconds"] * size / last["size"], ls="--", lw=1, color="0.4", zorder=0)
+        axes.set(title=LABELS[what][0], xlabel=LABELS[what][1], ylabel="Processor seconds", xticks=size)
+        axes.set(ylim=(rows["seconds"].min() / 2, rows["seconds"].max() * 4))
+        axes.text(0.05, 0.88, f"exponent {exponents(rows)[1]:.2f}", transform=axes.transAxes)
+    grid.tight_layout().savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -174,7 +171,7 @@ def main() -> None:
             known.sort_values(["what", "size"]).to_csv(args.table, index=False)
     table = pd.read_csv(args.table)
     print("| | number: processor s | exponent, all | exponent, last two |\n|---|---|---:|---:|")
-    for what, rows in table.groupby("what"):
+    for what, rows in table.groupby("what", sort=False):
         found = ", ".join(f"{row.size:,}: {row.seconds:.3g}" for row in rows.itertuples())
         print(f"| {what} | {found} | " + " | ".join(f"{value:.2f}" for value in exponents(rows)) + " |")
     draw(table, args.table.with_suffix(".png"))

@@ -22,7 +22,6 @@ import numpy as np
 import plain_finetuning
 import torch
 import transformers
-import yaml
 from reference_loops import gptq, magnitude, sparsegpt, wanda
 from transformers import (
     AutoModelForCausalLM,
@@ -42,8 +41,9 @@ import compress
 import evaluate
 import finetune
 import index_magnitudes
-from junkdna.catalog import Catalog, Model
-from junkdna.config import PROJECT, read_catalog
+from junkdna.catalog import Catalog, Model, Task
+from junkdna.config import PROJECT, read_catalog, read_yaml
+from junkdna.grid import Cell
 from junkdna.needs import Needs
 
 ENCODER = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
@@ -109,6 +109,7 @@ class Shape:
         with torch.device("meta"):
             model = (LlamaForCausalLM if self.decoder else RobertaForMaskedLM)(config)
         model = model.to(dtype).to_empty(device="cpu")
+        model.tie_weights()
         some = torch.randn(1_000_003).mul(0.02).to(dtype)  # a prime: no two matrices are alike
         for name, weight in model.named_parameters():
             if "norm" in name.lower() and weight.dim() == 1:
@@ -119,11 +120,12 @@ class Shape:
         tiny.tokenizer(encoder=not self.decoder).save_pretrained(self.folder / "files")
         tiny.write_manifest(self.folder)
 
-    def asked(self, stage: str) -> int:
+    def asked(self, stage: str, batch: int, length: int) -> int:
         """MB that a job asks for."""
-        units = yaml.safe_load((PROJECT / "resources/unit_costs.yaml").read_text())
-        catalog = Catalog.model_construct(models={"shape": self.model}, datasets={}, tasks={}, methods={})
-        return Needs(units, catalog, None).memory(stage, "shape")
+        units = read_yaml(PROJECT / "resources/unit_costs.yaml")
+        tasks = {"made": self.task(batch, length)}
+        catalog = Catalog.model_construct(models={"shape": self.model}, datasets={}, tasks=tasks, methods={})
+        return Needs(units, catalog, None).memory(stage, Cell("shape", "dense", "dense", "sparse", "made"))
 
     def script(self, script: Any, **keys: Any) -> float:
         """Peak MB of a script of the pipeline."""
@@ -158,18 +160,20 @@ class Shape:
         samples = list(torch.randint(3, 40, (SEQUENCES, TOKENS)).split(1))
         return forked(lambda: loop(self.loaded(AutoModelForCausalLM), samples, level))
 
-    def task(self, batch: int, length: int) -> dict[str, Any]:
-        """Arguments of the scripts that read a task."""
+    def task(self, batch: int, length: int) -> Task:
         training = {"learning_rate": 1e-5, "batch_size": batch, "steps": 2, "max_length": length}
-        task = tiny.task("multiple_choice") if self.decoder else tiny.task("classification", training=training)
-        made = {"task_name": "made", "task": task.model_dump_json(), "dataset_manifest": self.data}
-        made |= {"output_provenance": self.folder / "provenance.json"}
+        return tiny.task("multiple_choice") if self.decoder else tiny.task("classification", training=training)
+
+    def named(self, batch: int, length: int) -> dict[str, Any]:
+        """Arguments of the scripts that read a task."""
+        made = {"task_name": "made", "task": self.task(batch, length).model_dump_json()}
+        made |= {"dataset_manifest": self.data, "output_provenance": self.folder / "provenance.json"}
         return made if self.decoder else made | {"transfer": "sparse", "fraction": "1.00", "seed": 0}
 
     def finetune(self, batch: int, length: int) -> float:
         """In the sparse transfer, with the masks of global magnitudes."""
         outputs = {"output_weights": self.folder / "tuned.safetensors", "output_manifest": self.folder / "tuned.json"}
-        given = self.task(batch, length) | {"state": self.folder / "magnitude.safetensors"}
+        given = self.named(batch, length) | {"state": self.folder / "magnitude.safetensors"}
         return self.script(finetune, **given, **outputs)
 
     def finetune_plainly(self, batch: int, length: int) -> float:
@@ -188,7 +192,7 @@ class Shape:
 
     def evaluate(self) -> float:
         """The decoder that Wanda pruned, or the encoder that was fine-tuned last."""
-        named = {"model_name": "shape", "method": "wanda", "level": "0.50"} | self.task(4, 32)
+        named = {"model_name": "shape", "method": "wanda", "level": "0.50"} | self.named(*BATCHES[0])
         named |= {f"output_{name}": self.folder / name for name in ("metrics", "predictions")}
         if self.decoder:
             return self.script(evaluate, **named, state=self.folder / "wanda.safetensors")
@@ -205,17 +209,19 @@ class Shape:
         return forked(loop)
 
 
-def rows(shape: Shape, methods: list[str]) -> Iterator[tuple[str, str, float, float | None]]:
-    """Stage, its name in needs.py, our peak and the plain loop's in MB."""
+def rows(shape: Shape, methods: list[str]) -> Iterator[tuple[str, list[float | None]]]:
+    """Stage; MB that a job asks for, our peak, and the plain loop's."""
+    few = BATCHES[0]
     if not shape.decoder:
-        yield "index of magnitudes", "index", shape.index(), None
+        yield "index of magnitudes", [shape.asked("index", *few), shape.index(), None]
     for name in methods:
         if name != ("magnitude" if shape.decoder else "magnitude_layerwise"):
-            yield f"compress, {name} {METHODS[name]}", "compress", shape.compress(name), shape.compress_plainly(name)
+            sides = [shape.compress(name), shape.compress_plainly(name)]
+            yield f"compress, {name} {METHODS[name]}", [shape.asked("compress", *few), *sides]
     for batch in [] if shape.decoder else BATCHES:
-        name = f"fine-tune, batches of {batch[0]} x {batch[1]} tokens"
-        yield name, "finetune", shape.finetune(*batch), shape.finetune_plainly(*batch)
-    yield "evaluate", "evaluate", shape.evaluate(), shape.evaluate_plainly()
+        sides = [shape.finetune(*batch), shape.finetune_plainly(*batch)]
+        yield f"fine-tune, {batch[0]} x {batch[1]} tokens", [shape.asked("finetune", *batch), *sides]
+    yield "evaluate", [shape.asked("evaluate", *few), shape.evaluate(), shape.evaluate_plainly()]
 
 
 def table(title: str, lines: dict[str, list[float | None]]) -> None:
@@ -228,8 +234,8 @@ def measured(layers: int | None, args: argparse.Namespace) -> dict[str, list[flo
     """Stage to MB asked for, ours and the plain loop's."""
     with tempfile.TemporaryDirectory() as folder:
         shape, found = Shape(Path(folder), layers, args.small), {}
-        for stage, asked, mine, plain in rows(shape, args.methods):
-            found[stage] = [shape.asked(asked), mine, plain]
+        for stage, values in rows(shape, args.methods):
+            found[stage] = values
             print(layers, stage, found[stage], file=sys.stderr, flush=True)
         return found
 

@@ -116,6 +116,19 @@ def test_the_plan_of_demonstrations_questions_and_options(monkeypatch) -> None:
     assert row.visible.astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]]
 
 
+def test_questions_that_share_little_are_not_packed_together(monkeypatch) -> None:
+    """The more questions there are, the more begin alike: the cost of each must not grow."""
+    monkeypatch.setattr(sharing, "WORTH", 10**9)
+    draw, sequences, apart = np.random.default_rng(0), [], 0.0
+    for _ in range(300):
+        prompt = (0, *draw.integers(3, 13, 20).tolist())
+        sequences += [(*prompt, 20 + option, *draw.integers(3, 13, 3).tolist()) for option in range(3)]
+        apart += sharing._cost(len(prompt) + 3 * 4, 0)
+    tree = sharing.plan(sorted(sequences), [len(prompt) - 1] * len(sequences))
+    assert sum(len(row.slots) for row in tree.rows) == len(sequences)
+    assert sum(sharing._cost(len(row.tokens), 0) for row in tree.rows) <= apart
+
+
 def test_a_tree_of_many_levels_and_no_item() -> None:
     assert scoring.sequence_scores(model_of("llama"), []) == []
     ladder = [tuple([3] * size + [4] * 300) for size in range(1, 40)]

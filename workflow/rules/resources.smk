@@ -19,11 +19,17 @@ def cell_of_job(wildcards):
     )
 
 
+def needed(stage, wildcards, machine="cpu"):
+    """MB of a job of that stage."""
+    levels = levels_of(wildcards) if stage == "compress" else []
+    return NEEDS.memory(stage, cell_of_job(wildcards), machine, levels)
+
+
 def memory_of(stage):
     """Resource function: MB of a job of that stage; more for each further attempt, should the first be killed."""
 
     def memory(wildcards, attempt):
-        return attempt * NEEDS.memory(stage, wildcards.model, MACHINE)
+        return attempt * needed(stage, wildcards, MACHINE)
 
     return memory
 
@@ -59,6 +65,6 @@ def gpu_slots_of(stage):
     """Resource function: GB of GPU memory, by which several jobs share a GPU of this machine."""
 
     def slots(wildcards):
-        return gpu_of(stage)(wildcards) * math.ceil(NEEDS.memory(stage, wildcards.model) / 1000)
+        return gpu_of(stage)(wildcards) * math.ceil(needed(stage, wildcards) / 1000)
 
     return slots

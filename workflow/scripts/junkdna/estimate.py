@@ -108,6 +108,14 @@ class Prices:
         known = self.catalog.tasks[name].configs[0] if name not in self.units["tasks"] else name
         return self._of("tasks", "translation" if self.catalog.tasks[name].kind == "translation" else known)
 
+    def tokens(self, task: str) -> float:
+        """Tokens of a row of a task, on average.
+
+        Raises:
+            DataError: the unit costs do not name it.
+        """
+        return self._task(task)["tokens"]
+
     def _rate(self, cell: Cell) -> float:
         dtype = self.catalog.models[cell.model].dtype.removeprefix("b")  # half precision is half precision
         return self.gpu["flops"][dtype]["value"] * self.gpu["share_reached"]["value"]
@@ -133,9 +141,9 @@ class Prices:
     def _compress(self, cell: Cell) -> tuple[float, float]:
         prices, weights = self.gpu["per_weight"], self._model(cell)["prunable"]
         price = prices.get(cell.method.removesuffix("_dense"), prices["default"])["value"]
-        return self._begin(cell) + price * weights, weights * self._state_bytes(cell)
+        return self._begin(cell) + price * weights, weights * self.state_bytes(cell)
 
-    def _state_bytes(self, cell: Cell) -> float:
+    def state_bytes(self, cell: Cell) -> float:
         """Bytes per prunable weight of a state: thresholds none, a mask one bit, and what survives with new values."""
         level, method = levels.parse(cell.level), cell.method
         group = float(self.catalog.methods[method].params.get("group", 128))

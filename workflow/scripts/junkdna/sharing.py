@@ -12,6 +12,7 @@ import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,25 +98,32 @@ def _grow(node: Node, low: int, high: int, sequences: list[Ids], shared: np.ndar
     waiting = [(low, high)]
     while waiting:
         low, high = waiting.pop()
-        lengths = np.array([len(ids) - node.end for ids in sequences[low:high]])
-        common = shared[low + 1 : high] - node.end
-        packed = int(lengths.sum() - common.sum())
-        cheaper = _cost(packed, node.end) <= sum(_cost(length, node.end) for length in lengths.tolist())
-        if high - low == 1 or (cheaper and packed <= MOST):
+        if high - low < 2:
             node.rows.append(_row(range(low, high), sequences, shared, node.end))
             continue
+        lengths = np.array([len(ids) - node.end for ids in sequences[low:high]])
+        common = shared[low + 1 : high] - node.end
         least = int(common.min())
+        starts = np.array([0, *(1 + np.flatnonzero(common == least))])  # of parts that share more
+        added = lengths - np.array([0, *common])
+        packed = int(added.sum())
+        parts = np.add.reduceat(added, starts) + least
+        parts[0] -= least
+        cheaper = _cost(packed, node.end) <= min(_cost(lengths, node.end).sum(), _cost(parts, node.end).sum())
+        if cheaper and packed <= MOST:
+            node.rows.append(_row(range(low, high), sequences, shared, node.end))
+            continue
         end = min(node.end + least, *needed[low:high])
         if (end - node.end) * (high - low - 1) >= WORTH:
             child = Node(node.end, end, low)
             node.nodes.append(child)
             _grow(child, low, high, sequences, shared, needed)
             continue
-        cuts = [low, *(low + 1 + np.flatnonzero(common == least)).tolist(), high]
+        cuts = [*(low + starts).tolist(), high]
         waiting += list(itertools.pairwise(cuts))
 
 
-def _cost(length: int, cached: int) -> float:
+def _cost(length: Any, cached: int) -> Any:
     return length + length * (cached + length) / PAIRS
 
 
