@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -158,6 +159,20 @@ def test_a_rules_command_line(server, script, tmp_path):
 def test_the_library_is_not_preloaded(server, script):
     path = script("import sys; print([name for name in sys.modules if name.startswith('junkdna')])")
     assert run(client(), path).stdout == "[]\n"
+
+
+def test_what_libraries_make_at_first_use_is_there(server, script):
+    text = """
+        import sys
+        from transformers import conversion_mapping
+        print(conversion_mapping._checkpoint_conversion_mapping_cache is not None)
+        before = set(sys.modules)
+        from pydantic import BaseModel
+        class Model(BaseModel):
+            number: int
+        print(set(sys.modules) - before)
+    """
+    assert run(client(), script(textwrap.dedent(text))).stdout.split("\n")[:2] == ["True", "set()"]
 
 
 def test_nothing_ran_before_the_fork(server, script):

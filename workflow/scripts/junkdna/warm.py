@@ -43,6 +43,7 @@ PRELOADED = (
     "transformers.models.auto.tokenization_auto",
     "transformers.models.roberta.modeling_roberta",
     "transformers.models.llama.modeling_llama",
+    "transformers.models.mbart.modeling_mbart",
     "seaborn",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_pdf",
@@ -130,6 +131,9 @@ def preload(listener: socket.socket) -> None:
     select.select([listener, sys.stdin.fileno()], [], [])
     for name in PRELOADED:
         importlib.import_module(name)
+    # What these libraries make at first use and keep: the machinery of models, a thousand patterns of weights' names.
+    importlib.import_module("pydantic").create_model("First")
+    importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("roberta")
     gc.collect()
     gc.freeze()  # a collection in a child would write to every page, and so copy it
 
