@@ -199,7 +199,7 @@ class Cluster:
         lines += ["JobAcctGatherType=jobacct_gather/linux", "JobAcctGatherFrequency=task=1"]
         lines += ["JobAcctGatherParams=OverMemoryKill", "GresTypes=gpu"]
         lines += ["SelectType=select/cons_tres", "SelectTypeParameters=CR_Core_Memory"]
-        lines += ["SchedulerParameters=batch_sched_delay=0,sched_min_interval=100000,bf_interval=5"]
+        lines += ["SchedulerParameters=batch_sched_delay=0,sched_interval=5,sched_min_interval=100000,bf_interval=5"]
         for number, node in enumerate(NODES, 1):
             lines += [f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={PORT + number} CPUs=4"]
             lines[-1] += " RealMemory=32000 Gres=gpu:1 State=UNKNOWN"
