@@ -31,7 +31,7 @@ import transformers
 from transformers import PreTrainedModel, RobertaConfig, RobertaForSequenceClassification
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow" / "scripts"))
-from junkdna import models, tasks, training
+from junkdna import models, tasks, training, transfers
 from junkdna.catalog import Model, Task
 from junkdna.config import read_catalog
 from junkdna.tasks import Question
@@ -95,7 +95,7 @@ class Case:
         given = (model, tokenizer, task, self.questions)
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             options = {"transfer": "sparse", "masks": masks, "seed": SEED, "resume": Path(folder)}
-            return Run.of(training.KeepZero, "on_optimizer_step", lambda: training.fine_tune(*given, **options).curve)
+            return Run.of(transfers.KeepZero, "on_optimizer_step", lambda: training.fine_tune(*given, **options).curve)
 
     def train_plainly(self) -> Run:
         """The peer, with the loss of each step."""

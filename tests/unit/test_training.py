@@ -9,7 +9,7 @@ import tiny
 import torch
 from test_models import classifier, compressed, masks_of
 
-from junkdna import models, training
+from junkdna import models, training, transfers
 from junkdna.catalog import Task
 from junkdna.files import DataError
 from junkdna.tasks import Question
@@ -86,32 +86,32 @@ def test_dense_frozen_keeps_pretrained_values_bit_for_bit(manifest: Path) -> Non
     ],
 )
 def test_a_broken_callback_is_caught(manifest, monkeypatch, transfer, keeper, method, message) -> None:
-    monkeypatch.setattr(getattr(training, keeper), method, lambda *_, **__: None)
+    monkeypatch.setattr(getattr(transfers, keeper), method, lambda *_, **__: None)
     with pytest.raises(AssertionError, match=message):
         tuned(manifest, transfer)
 
 
 def test_missing_the_last_step_is_caught(manifest, monkeypatch) -> None:
-    class SkipsLast(training.KeepZero):
+    class SkipsLast(transfers.KeepZero):
         def on_optimizer_step(self, args, state, control, **_):
             if state.global_step + 1 < state.max_steps:
                 super().on_optimizer_step()
 
-    monkeypatch.setattr(training, "KeepZero", SkipsLast)
+    monkeypatch.setattr(transfers, "KeepZero", SkipsLast)
     with pytest.raises(AssertionError, match="a pruned weight is not zero"):
         tuned(manifest, "sparse")
 
 
 def test_zeros_that_stay_are_caught(manifest, monkeypatch) -> None:
-    class Sparse(training.ZeroOnce):
+    class Sparse(transfers.ZeroOnce):
         def __init__(self, pairs):
             super().__init__(pairs)
-            self.other = training.KeepZero(pairs)
+            self.other = transfers.KeepZero(pairs)
 
         def on_optimizer_step(self, *_, **__):
             self.other.on_optimizer_step()
 
-    monkeypatch.setattr(training, "ZeroOnce", Sparse)
+    monkeypatch.setattr(transfers, "ZeroOnce", Sparse)
     with pytest.raises(AssertionError, match="no pruned weight moved"):
         tuned(manifest, "sparse_to_dense")
 
@@ -259,6 +259,6 @@ def test_errors(manifest: Path, caplog) -> None:
             model, tokenizer, TASK, QUESTIONS, transfer="sparse", masks=None, seed=0, resume=manifest.parent / "r"
         )
     with pytest.raises(DataError, match="transfer: 'frozen'; allowed: dense, sparse"):
-        training.start("frozen", [])
+        transfers.start("frozen", [])
     tuned(manifest, "dense", decayed(max_length=4))
     assert "24 of 24 inputs are longer than 4 tokens and were cut" in caplog.text
