@@ -9,7 +9,7 @@ import pytest
 from simulated import calibrated, options_plan, trained, write_cells
 
 from junkdna import bootstrap, statistics
-from junkdna.answers import N_OPTIONS, OPTIONS, TEXT, Reader
+from junkdna.answers import N_OPTIONS, OPTIONS, TEXT, Reader, log_shares
 from junkdna.drops import RELATIVE, Drops, drops, read, write
 from junkdna.files import DataError
 from junkdna.metrics import METRICS
@@ -72,6 +72,21 @@ def test_ids_stored_as_in_the_cell_before_are_not_decoded_again_but_compared(tmp
     path.write_bytes(content)
     with pytest.raises(DataError, match="1.parquet: cannot be read as parquet"):
         reader.read(path, "task", METRICS["accuracy"])
+
+
+def test_columns_that_do_not_shrink_are_stored_as_they_are(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p.parquet", frame(["2", "0", "1"]))
+    group = pq.ParquetFile(tmp_path / "p.parquet").metadata.row_group(0)
+    stored = {column.path_in_schema: column for column in map(group.column, range(group.num_columns))}
+    assert {stored[name].compression for name in ("variant", "id", "prediction", "reference")} == {"ZSTD"}
+    assert {stored[name].compression for name in ("y_pred", "y_true", "accuracy")} == {"UNCOMPRESSED"}
+    scores = stored["option_scores.list.element"]
+    assert scores.compression == "ZSTD" and not scores.has_dictionary_page
+
+
+def test_shares_of_a_single_option_leave_the_frame_as_it_is() -> None:
+    one = {OPTIONS: np.array([[-3.0], [2.0]]), N_OPTIONS: np.array([1, 1])}
+    assert log_shares(one).tolist() == [[0, 0]] and one[OPTIONS].tolist() == [[-3], [2]]
 
 
 def test_sums_in_single_precision_are_those_in_double() -> None:

@@ -199,6 +199,14 @@ def test_replicates_over_seeds_alone_are_students_t() -> None:
     assert found == pytest.approx([expected.low, expected.high], rel=0.03)
 
 
+def test_variance_is_of_the_values_that_are_defined() -> None:
+    values = np.random.default_rng(0).random((3, 50, 4))
+    for axis in (None, 0, 1):
+        assert np.array_equal(bootstrap.variance(values, axis), np.nanvar(values, axis))
+    values[0, :, 1] = np.nan
+    assert np.array_equal(bootstrap.variance(values, 0), np.nanvar(values, 0))
+
+
 def test_replicates_of_means_are_those_of_the_metric() -> None:
     generator = np.random.default_rng(13)
     two = scores({seed: bernoulli(generator, 0.7) for seed in (0, 1)})

@@ -97,7 +97,7 @@ def divergences(frames: list[list[tuple[Frame, Frame]]]) -> np.ndarray:
     dense = {id(before): log_shares(before) for pair in frames for _, before in pair}
     shares = {key: np.exp(logs) for key, logs in dense.items()}
     found = [
-        [(shares[id(before)] * (dense[id(before)] - log_shares(frame))).sum(1) for frame, before in pair]
+        [(shares[id(before)] * (dense[id(before)] - log_shares(frame))).sum(0) for frame, before in pair]
         for pair in frames
     ]
     return np.array(found) / np.log(2)

@@ -23,6 +23,7 @@ TEXT, OPTIONS, N_OPTIONS = "prediction", "option_scores", "n_options"
 
 # Column to values of one variant, one per example: numbers, or texts; of OPTIONS a row, of which N_OPTIONS count.
 Frame = dict[str, np.ndarray]
+Rows = np.ndarray | slice
 
 
 class Reader:
@@ -31,9 +32,9 @@ class Reader:
     def __init__(self) -> None:
         # Task to KEYS of its last cell, not decoded, and what follows from them: of each variant the sorted ids, and
         # the rows in which they stand.
-        self._known: dict[str, tuple[list[bytes], dict[str, tuple[np.ndarray, np.ndarray]]]] = {}
+        self._known: dict[str, tuple[list[bytes], dict[str, tuple[np.ndarray, Rows]]]] = {}
 
-    def read(self, path: Path, task: str, metric: Metric, more: Iterable[str] = ()) -> dict[str, Frame]:
+    def read(self, path: Path | str, task: str, metric: Metric, more: Iterable[str] = ()) -> dict[str, Frame]:
         """Variant to the columns that a metric needs, and those of ``more`` that are there.
 
         The text of an answer is left out where every answer is a number too; options where an example has none.
@@ -43,7 +44,8 @@ class Reader:
         """
         wanted = [*KEYS, *metric.columns]
         try:
-            content = path.read_bytes()
+            with open(path, "rb") as handle:
+                content = handle.read()
             # Not buffered ahead: that starts threads, which takes longer than to read a small file.
             file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False, page_checksum_verification=True)
             names, keys = file.schema_arrow.names, _stored(file, content)
@@ -73,22 +75,24 @@ class Reader:
                 frames[variant] |= _options(*(part[rows] for part in options))
         return frames
 
-    def _layout(self, task: str, table: pa.Table) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def _layout(self, task: str, table: pa.Table) -> dict[str, tuple[np.ndarray, Rows]]:
         variants, ids = (table[name].to_numpy().astype(str) for name in KEYS)
         before, layout = self._known.get(task, (None, {}))[1], {}
         for variant in dict.fromkeys(variants.tolist()):
             rows = np.flatnonzero(variants == variant)
             rows = rows[np.argsort(ids[rows], kind="stable")]
             known = before.get(variant, (None,))[0]
-            layout[variant] = (known if known is not None and np.array_equal(known, ids[rows]) else ids[rows], rows)
+            named = known if known is not None and np.array_equal(known, ids[rows]) else ids[rows]
+            # A slice is not copied.
+            layout[variant] = named, slice(rows[0], rows[-1] + 1) if (np.diff(rows) == 1).all() else rows
         return layout
 
 
 def _stored(file: pq.ParquetFile, content: bytes) -> list[bytes]:
     """KEYS as they are stored, encoded and compressed: equal bytes are equal texts."""
     groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-    columns = [column for group in groups for column in map(group.column, range(group.num_columns))]
-    found = [column for column in columns if column.path_in_schema in KEYS]
+    places = [place for place, name in enumerate(file.schema.names) if name in KEYS]
+    found = [group.column(place) for group in groups for place in places]
     starts = [c.dictionary_page_offset if c.has_dictionary_page else c.data_page_offset for c in found]
     return [content[start : start + c.total_compressed_size] for start, c in zip(starts, found, strict=True)]
 
@@ -104,7 +108,7 @@ def compact(values: np.ndarray) -> np.ndarray:
 
 def _lists(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray] | None:
     """Lists of numbers as rows of a matrix, and their lengths; None if the column has no lists."""
-    array = column.combine_chunks()
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if not len(array) or not pa.types.is_list(array.type):
         return None
     ends = array.offsets.to_numpy()
@@ -134,12 +138,12 @@ def of_table(table: Any) -> Frame:
 
 
 def log_shares(frame: Frame) -> np.ndarray:
-    """Logarithms of the options' shares of the probability, shape (examples, options); 0 of what is not there."""
-    options = frame[OPTIONS]
-    # In lines of its own: scipy's log_softmax takes four times as long for a thousand short rows.
-    shifted = options - options.max(1, keepdims=True)
-    logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    return np.where(np.arange(options.shape[1]) < frame[N_OPTIONS][:, None], logs, 0.0)
+    """Logarithms of the options' shares of the probability, shape (options, examples); 0 of what is not there."""
+    # Examples last: NumPy is slow where it sums many short rows, and so is scipy's log_softmax.
+    options = frame[OPTIONS].T.astype(float, order="C")
+    options -= options.max(0)
+    options -= np.log(np.exp(options).sum(0))
+    return np.where(np.arange(len(options))[:, None] < frame[N_OPTIONS], options, 0.0)
 
 
 def right_answers(frame: Frame, metric: Metric) -> np.ndarray | None:

@@ -39,6 +39,12 @@ def sums(group: str, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
     return flat.astype(float).reshape(*values.shape[:-1], -1)
 
 
+def variance(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """Of the values that are defined; `nanvar` takes twice as long, also where all are."""
+    found = values.var(axis)
+    return found if np.isfinite(found).all() else np.nanvar(values, axis)
+
+
 def _digest(group: str, ids: np.ndarray) -> int:
     text = "\0".join([group, *ids.tolist()])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])

@@ -22,7 +22,7 @@ import pandas as pd
 
 from junkdna import levels
 from junkdna.curves import CURVE, DENSE, curves, level_rank
-from junkdna.outcomes import Outcome, Point, reference_of
+from junkdna.outcomes import Outcome, Point, points_of, reference_of
 from junkdna.statistics import CONFIDENCE, ROUNDING, Replicate, both_ways, percentile_interval, retained
 
 THRESHOLD = 0.95
@@ -106,10 +106,9 @@ def measure(plan: dict[str, Any], outcomes: dict[Point, Outcome], table: pd.Data
 
 
 def _measured(plan: dict[str, Any], outcomes: dict[Point, Outcome], group: pd.DataFrame) -> dict[str, Any]:
-    group = group.iloc[sorted(range(len(group)), key=lambda i: level_rank(group["level"].iloc[i]))]
-    points = [Point(*key) for key in group[list(Point.__dataclass_fields__)].itertuples(index=False, name=None)]
+    points = sorted(points_of(group), key=lambda point: level_rank(point.level))
     band = group["kind"].iloc[0] == "band"
-    names = [*([] if band else [DENSE]), *group["level"]]
+    names = [*([] if band else [DENSE]), *(point.level for point in points)]
     x = np.array([position(name) for name in names])
     frames = [outcomes[point].scores.frames for point in points]
     seeds = [seed for seed in frames[0] if all(seed in others for others in frames)]

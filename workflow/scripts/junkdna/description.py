@@ -32,7 +32,7 @@ def answer_bits(scores: Scores) -> np.ndarray | None:
     for frame in scores.frames.values():
         if OPTIONS not in frame or np.isnan(frame["y_true"]).any():
             return None
-        rows.append(-log_shares(frame)[np.arange(len(frame["id"])), frame["y_true"].astype(int)] / np.log(2))
+        rows.append(-log_shares(frame)[frame["y_true"].astype(int), np.arange(len(frame["id"]))] / np.log(2))
     return np.array(rows)
 
 

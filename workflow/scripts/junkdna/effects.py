@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
-from junkdna.bootstrap import SEED
+from junkdna.bootstrap import SEED, variance
 from junkdna.statistics import CONFIDENCE, Estimate
 
 POWER = 0.80
@@ -92,7 +92,7 @@ def effect(values: np.ndarray, draws: np.ndarray) -> Effect:
         return UNDEFINED
     if n == 1:
         return Effect(float(values[0]), 0.0, float(np.nanvar(draws)), 0)
-    whole, each = float(np.nanvar(draws.mean(0))), float(np.nanvar(draws, axis=1).mean())
+    whole, each = float(variance(draws.mean(0))), float(variance(draws, 1).mean())
     common = min(max((n * whole - each) / (n - 1), 0.0), whole)
     return Effect(float(values.mean()), float(values.var(ddof=1) / n), common, n - 1)
 

@@ -35,6 +35,11 @@ class Point:
     fraction: str
 
 
+def points_of(table: Any) -> list[Point]:
+    """The point of each row of a table."""
+    return [Point(*key) for key in zip(*(table[name] for name in Point.__dataclass_fields__), strict=True)]
+
+
 # Seeds of the fine-tuning and of the calibration data.
 Draw = tuple[int | None, int | None]
 
@@ -159,10 +164,10 @@ def _scores(point: Point, frames: dict[Replicate, Frame], metric: Metric, folder
 
 def _read_cell(reader: Reader, cell: dict[str, Any], task: dict[str, Any]) -> dict[str, tuple[Frame, dict[str, Any]]]:
     """Variant to its predictions and what metrics.json says of it; nothing where the fine-tuning diverged."""
-    folder, metric = Path(cell["path"]), METRICS[task["metric"]]
-    measured = _read_metrics(folder / "metrics.json", cell, task)
+    folder, metric = cell["path"], METRICS[task["metric"]]
+    measured = _read_metrics(f"{folder}/metrics.json", cell, task)
     more = [*right_columns(metric), *COMPARED, *(["y_true"] if cell["method"] == DENSE else [])]
-    frames = reader.read(folder / "predictions.parquet", cell["task"], metric, more)
+    frames = reader.read(f"{folder}/predictions.parquet", cell["task"], metric, more)
     for variant, found in measured.items():
         rows = len(frames[variant]["id"]) if variant in frames else 0
         if rows != found["n_examples"]:
@@ -173,7 +178,7 @@ def _read_cell(reader: Reader, cell: dict[str, Any], task: dict[str, Any]) -> di
     return {variant: (frames[variant], found) for variant, found in measured.items()}
 
 
-def _read_metrics(path: Path, cell: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
+def _read_metrics(path: str, cell: dict[str, Any], task: dict[str, Any]) -> dict[str, Any]:
     """What was measured of each variant of the plan; nothing where the fine-tuning diverged."""
     content = read_json(path)
     try:

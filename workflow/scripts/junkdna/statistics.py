@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from junkdna.answers import Frame, of_table
-from junkdna.bootstrap import SEED, resamples, sums
+from junkdna.bootstrap import SEED, resamples, sums, variance
 from junkdna.files import DataError
 
 CONFIDENCE = 0.95
@@ -47,6 +47,8 @@ def shared(own: Iterable[Replicate], other: Iterable[Replicate]) -> dict[Replica
     A seed that diverged on one side is not in common.
     """
     own, other = list(own), list(other)
+    if own == other:
+        return dict(zip(own, own, strict=True))
     finer = own if any(isinstance(key, tuple) for key in own) else other
 
     def named(key: Replicate, known: list[Replicate]) -> Replicate:
@@ -136,7 +138,8 @@ class Scores:
     @property
     def seed_replicates(self) -> np.ndarray:
         """Bootstrap replicates of each frame's metric, all with the same draws, shape (frames, REPLICATES)."""
-        draw([self])
+        if self._drawn is None:
+            draw([self])
         return self._drawn / len(self.ids) if self.metric.is_mean else self._drawn
 
     def mean_replicates(self, values: np.ndarray) -> np.ndarray:
@@ -208,7 +211,8 @@ def percentile_intervals(values: np.ndarray, replicates: np.ndarray) -> list[Est
     """:func:`percentile_interval` of values of shape (n,) with replicates of shape (REPLICATES, n)."""
     if not (np.isfinite(values).all() and np.isfinite(replicates).all()):
         return [percentile_interval(*pair) for pair in zip(values.tolist(), replicates.T, strict=True)]
-    ends = np.quantile(replicates, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    ordered = np.sort(np.ascontiguousarray(replicates.T), axis=1)  # faster than what quantile does with columns
+    ends = np.quantile(ordered, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=1)
     return [Estimate(*row) for row in np.vstack([values, ends]).T.tolist()]
 
 
@@ -233,7 +237,7 @@ def both_ways(values: np.ndarray, replicates: np.ndarray) -> np.ndarray:
     if n == 1:
         return replicates[0]
     mean, centre = values.mean(0), replicates.mean(0)
-    whole, each = np.nanvar(centre, axis=0), np.nanvar(replicates, axis=1).mean(0)
+    whole, each = variance(centre, 0), variance(replicates, 1).mean(0)
     common = np.clip((n * whole - each) / (n - 1), 0, whole)
     kept = np.sqrt(np.divide(common, whole, out=np.zeros_like(whole), where=whole > 0))
     generator = np.random.default_rng(SEED)
@@ -243,13 +247,15 @@ def both_ways(values: np.ndarray, replicates: np.ndarray) -> np.ndarray:
     return mean + kept * (centre - mean) + np.tensordot(weights, values - mean, 1)
 
 
-def retained(value: np.ndarray | float, dense: np.ndarray | float, higher_is_better: bool) -> np.ndarray:
+def retained(value: np.ndarray | float, dense: np.ndarray | float, higher_is_better: bool) -> np.ndarray | float:
     """Share of the dense performance that is left, 1 = all.
 
     metric / dense metric; for a metric where lower is better (perplexity) dense metric / metric. NaN where
     the denominator is not above 0: there is nothing to lose.
     """
     above, below = (value, dense) if higher_is_better else (dense, value)
+    if isinstance(above, float) and isinstance(below, float):  # NumPy is slow with single numbers
+        return above / below if below > ROUNDING else float("nan")
     above, below = np.asarray(above, dtype=float), np.asarray(below, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(below > ROUNDING, above / below, np.nan)

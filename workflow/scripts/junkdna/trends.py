@@ -30,7 +30,7 @@ from junkdna.bootstrap import SEED
 from junkdna.curves import CURVE, curves, difficulty_axes
 from junkdna.drops import CORRECTED, RELATIVE, Drop, alike
 from junkdna.effects import Effect, effect
-from junkdna.outcomes import Outcome, Point, reference_of
+from junkdna.outcomes import Outcome, Point, points_of, reference_of
 from junkdna.statistics import percentile_interval
 
 COLUMNS = [
@@ -60,8 +60,7 @@ def trends(
     rows = []
     if experiment["ordered"]:
         for keys, group in ordered_groups(experiment, table):
-            points = [Point(*key) for key in group[list(Point.__dataclass_fields__)].itertuples(index=False, name=None)]
-            row = _tested(points, plan, outcomes, measured) | {
+            row = _tested(list(group["point"]), plan, outcomes, measured) | {
                 "experiment": experiment["name"],
                 "sparsity": group["sparsity"].iloc[0],
                 "easiest": group["series"].iloc[0],
@@ -75,11 +74,14 @@ def trends(
 
 
 def ordered_groups(experiment: dict[str, Any], table: pd.DataFrame) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """The series that are compared, easiest first: one group per panel, axis, level and what tells curves apart."""
+    """The series that are compared, easiest first: one group per panel, axis, level and what tells curves apart.
+
+    The column `point` holds the points.
+    """
     pinned = {key for series in experiment["series"] for key in series["where"]}
     axis = {label: name for name, labels in difficulty_axes(experiment).items() for label in labels}
     found = curves(experiment, table)
-    found["axis"] = found["series"].map(axis)
+    found = found.assign(axis=found["series"].map(axis), point=points_of(found))
     keys = ["panel", "axis", *(key for key in CURVE if key not in pinned), "level"]
     groups = []
     for values, group in found.groupby(keys, sort=False):

@@ -30,7 +30,6 @@ def wide(experiment: dict[str, Any], table: pd.DataFrame, methods: dict[str, Any
     columns, digits = ("value", "ci_low", "ci_high"), 3
     if experiment["y"] == "percent_of_dense":
         columns, digits = ("percent_of_dense", "percent_ci_low", "percent_ci_high"), 1
-    needed = ["series", *columns, "n_seeds", "diverged"]
     labels = [series["label"] for series in experiment["series"]]
     varied = [key for key in ("model", "transfer") if found.groupby(["panel", "series"])[key].nunique().max() > 1]
     rows = []
@@ -39,11 +38,13 @@ def wide(experiment: dict[str, Any], table: pd.DataFrame, methods: dict[str, Any
         here = found[found["panel"] == panel]
         series_methods = {key for series in experiment["series"] for key in series["where"]}
         keys = [key for key in ("model", "method", "transfer") if key not in series_methods] + ["level"]
-        for values, group in here.groupby(keys, sort=False):
+        cells_of: dict[tuple[str, ...], dict[str, str]] = {}
+        for row in here.itertuples():
+            cells_of.setdefault(tuple(getattr(row, key) for key in keys), {})[row.series] = _cell(row, columns, digits)
+        for values, cells in cells_of.items():
             named = dict(zip(keys, values, strict=True))
             method = methods.get(named.get("method"), {}).get("label", "")
             name = ", ".join([method, *(named[key] for key in varied if key in named)])
-            cells = {row.series: _cell(row, columns, digits) for row in group[needed].itertuples()}
             rows.append([panel, name, level_label(named["level"]), *(cells.get(label, "-") for label in labels)])
     return pd.DataFrame(rows, columns=["panel", "method", "level", *labels])
 
