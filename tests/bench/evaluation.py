@@ -202,7 +202,9 @@ def profiled(folder: Path, case: str, args: argparse.Namespace, root: Path) -> s
         scoring.CPU_TOKENS, model.config.hidden_size, model.config.intermediate_size, torch.float32
     )
     reached = counter.get_total_flops() / speed / taken
-    parts = [f"{share:.0%}" for share in [*machine.shares(call).values(), reached]]
+    found = machine.shares(call)
+    products, python = found["matrix products"], found["Python"]
+    parts = [f"{share:.0%}" for share in (products, 1 - products - python, python, reached)]
     return f"| {folder.name} | {case} | {taken:.2f} | {' | '.join(parts)} |"
 
 
@@ -227,7 +229,7 @@ def main() -> None:
     print(f"{args.questions} questions, {args.runs} paired runs, processor seconds of one thread: median (min-max)\n")
     head = ["model", "questions", "harness's batch", "harness", "ours", "ratio", "bar"]
     if args.profile:
-        head = ["model", "questions", "s", *machine.PARTS, "other operators", "Python", "products at full speed"]
+        head = ["model", "questions", "s", "matrix products", "other operators", "Python", "products at full speed"]
     print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
     with tempfile.TemporaryDirectory() as folder:
         wide(Path(folder, "wide"), models.load_tokenizer(SHIPPED))

@@ -42,9 +42,10 @@ import evaluate
 import finetune
 import index_magnitudes
 from junkdna.catalog import Catalog, Model, Task
+from junkdna.checkpoint import Checkpoint
 from junkdna.config import PROJECT, read_catalog, read_yaml
 from junkdna.grid import Cell
-from junkdna.needs import Needs
+from junkdna.needs import COPIES, Needs
 
 ENCODER = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 ENCODER |= {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
@@ -61,6 +62,8 @@ LOOPS = {
     "sparsegpt": (sparsegpt, 0.5),
     "gptq": (gptq, 4),
 }
+
+Values = list[float | None]
 
 
 def forked(call: Callable[[], object]) -> float:
@@ -87,11 +90,11 @@ class Shape:
     """A random model on disk with data for every stage: ``layers`` of a decoder, or the encoder if there are none."""
 
     def __init__(self, folder: Path, layers: int | None, small: bool) -> None:
-        self.folder, self.decoder = folder, layers is not None
+        self.folder, self.layers = folder, layers
         config: Any = RobertaConfig(**ENCODER | (SMALL | {"num_hidden_layers": 2} if small else {}) | IDS)
-        if self.decoder:
+        if self.layers:
             config = LlamaConfig(**DECODER | (SMALL if small else {}) | IDS, num_hidden_layers=layers)
-        dtype = "bfloat16" if self.decoder else "float32"
+        dtype = "bfloat16" if self.layers else "float32"
         source = {"type": "local", "path": str(folder / "files")}
         self.model = Model.model_validate({"source": source, "dtype": dtype})
         forked(lambda: self._write(config, getattr(torch, dtype)))
@@ -107,7 +110,7 @@ class Shape:
 
     def _write(self, config: Any, dtype: torch.dtype) -> None:
         with torch.device("meta"):
-            model = (LlamaForCausalLM if self.decoder else RobertaForMaskedLM)(config)
+            model = (LlamaForCausalLM if self.layers else RobertaForMaskedLM)(config)
         model = model.to(dtype).to_empty(device="cpu")
         model.tie_weights()
         some = torch.randn(1_000_003).mul(0.02).to(dtype)  # a prime: no two matrices are alike
@@ -117,7 +120,7 @@ class Shape:
             else:
                 weight.data.copy_(some.repeat(weight.numel() // len(some) + 1)[: weight.numel()].view(weight.shape))
         model.save_pretrained(self.folder / "files")
-        tiny.tokenizer(encoder=not self.decoder).save_pretrained(self.folder / "files")
+        tiny.tokenizer(encoder=not self.layers).save_pretrained(self.folder / "files")
         tiny.write_manifest(self.folder)
 
     def asked(self, stage: str, batch: int, length: int) -> int:
@@ -126,6 +129,11 @@ class Shape:
         tasks = {"made": self.task(batch, length)}
         catalog = Catalog.model_construct(models={"shape": self.model}, datasets={}, tasks=tasks, methods={})
         return Needs(units, catalog, None).memory(stage, Cell("shape", "dense", "dense", "sparse", "made"))
+
+    def block(self) -> float:
+        """MB of the weights of a block."""
+        weights = Checkpoint(self.folder / "files")
+        return weights.numel(name for name in weights.infos if ".0." in name) * (2 if self.layers else 4) / 1e6
 
     def script(self, script: Any, **keys: Any) -> float:
         """Peak MB of a script of the pipeline."""
@@ -152,7 +160,7 @@ class Shape:
         return self.script(compress, **given, outputs=self.folder / f"{name}.safetensors")
 
     def compress_plainly(self, name: str) -> float | None:
-        if not self.decoder:
+        if not self.layers:
             if name != "magnitude":
                 return None  # the loops know decoders only
             return forked(lambda: plain_finetuning.prune(self.loaded(AutoModelForSequenceClassification), 0.5))
@@ -162,13 +170,13 @@ class Shape:
 
     def task(self, batch: int, length: int) -> Task:
         training = {"learning_rate": 1e-5, "batch_size": batch, "steps": 2, "max_length": length}
-        return tiny.task("multiple_choice") if self.decoder else tiny.task("classification", training=training)
+        return tiny.task("multiple_choice") if self.layers else tiny.task("classification", training=training)
 
     def named(self, batch: int, length: int) -> dict[str, Any]:
         """Arguments of the scripts that read a task."""
         made = {"task_name": "made", "task": self.task(batch, length).model_dump_json()}
         made |= {"dataset_manifest": self.data, "output_provenance": self.folder / "provenance.json"}
-        return made if self.decoder else made | {"transfer": "sparse", "fraction": "1.00", "seed": 0}
+        return made if self.layers else made | {"transfer": "sparse", "fraction": "1.00", "seed": 0}
 
     def finetune(self, batch: int, length: int) -> float:
         """In the sparse transfer, with the masks of global magnitudes."""
@@ -194,13 +202,13 @@ class Shape:
         """The decoder that Wanda pruned, or the encoder that was fine-tuned last."""
         named = {"model_name": "shape", "method": "wanda", "level": "0.50"} | self.named(*BATCHES[0])
         named |= {f"output_{name}": self.folder / name for name in ("metrics", "predictions")}
-        if self.decoder:
+        if self.layers:
             return self.script(evaluate, **named, state=self.folder / "wanda.safetensors")
         tuned = {"weights": self.folder / "tuned.safetensors", "weights_manifest": self.folder / "tuned.json"}
         return self.script(evaluate, **named, **tuned)
 
     def evaluate_plainly(self) -> float:
-        auto = AutoModelForCausalLM if self.decoder else AutoModelForSequenceClassification
+        auto = AutoModelForCausalLM if self.layers else AutoModelForSequenceClassification
 
         @torch.no_grad()
         def loop() -> None:
@@ -209,61 +217,57 @@ class Shape:
         return forked(loop)
 
 
-def rows(shape: Shape, methods: list[str]) -> Iterator[tuple[str, list[float | None]]]:
-    """Stage; MB that a job asks for, our peak, and the plain loop's."""
-    few = BATCHES[0]
-    if not shape.decoder:
-        yield "index of magnitudes", [shape.asked("index", *few), shape.index(), None]
-    for name in methods:
-        if name != ("magnitude" if shape.decoder else "magnitude_layerwise"):
+def rows(shape: Shape) -> Iterator[tuple[str, Values, Values]]:
+    """Stage; MB that a job asks for, our peak, the plain loop's; and what each grows by for a further block.
+
+    Ours by the block's part of the state, where the model is streamed, the plain loop by the block's weights.
+    """
+    few, layers, block = BATCHES[0], shape.layers or 1, shape.block()
+    if not shape.layers:
+        yield "index of magnitudes", [shape.asked("index", *few), shape.index(), None], []
+    for name in METHODS:
+        if name != ("magnitude" if shape.layers else "magnitude_layerwise"):
             sides = [shape.compress(name), shape.compress_plainly(name)]
-            yield f"compress, {name} {METHODS[name]}", [shape.asked("compress", *few), *sides]
-    for batch in [] if shape.decoder else BATCHES:
+            state = (shape.folder / f"{name}.safetensors").stat().st_size / layers / 1e6
+            grown = [COPIES["compress"] * block, state, block]
+            yield f"compress, {name} {METHODS[name]}", [shape.asked("compress", *few), *sides], grown
+    for batch in [] if shape.layers else BATCHES:
         sides = [shape.finetune(*batch), shape.finetune_plainly(*batch)]
-        yield f"fine-tune, {batch[0]} x {batch[1]} tokens", [shape.asked("finetune", *batch), *sides]
-    yield "evaluate", [shape.asked("evaluate", *few), shape.evaluate(), shape.evaluate_plainly()]
+        yield f"fine-tune, {batch[0]} x {batch[1]} tokens", [shape.asked("finetune", *batch), *sides], []
+    sides = [shape.evaluate(), shape.evaluate_plainly()]
+    yield "evaluate", [shape.asked("evaluate", *few), *sides], [COPIES["evaluate"] * block, block, block]
 
 
-def table(title: str, lines: dict[str, list[float | None]]) -> None:
+def table(title: str, lines: dict[str, Values]) -> None:
     print(f"\n| {title} | asked for | ours | plain loop |\n|---|---:|---:|---:|")
     for stage, values in lines.items():
-        print(f"| {stage} | {' | '.join('-' if value is None else f'{value:.0f}' for value in values)} |", flush=True)
-
-
-def measured(layers: int | None, args: argparse.Namespace) -> dict[str, list[float | None]]:
-    """Stage to MB asked for, ours and the plain loop's."""
-    with tempfile.TemporaryDirectory() as folder:
-        shape, found = Shape(Path(folder), layers, args.small), {}
-        for stage, values in rows(shape, args.methods):
-            found[stage] = values
-            print(layers, stage, found[stage], file=sys.stderr, flush=True)
-        return found
+        print(f"| {stage} | {' | '.join('-' if value is None else f'{value:,.0f}' for value in values)} |", flush=True)
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--blocks", type=int, nargs="+", default=[1, 2], help="of the 7B shape, one table for each")
+    parser.add_argument("--blocks", type=int, default=2, help="of the 7B shape")
     parser.add_argument("--small", action="store_true", help="narrow models, to see that it runs")
     parser.add_argument("--shapes", nargs="+", choices=["encoder", "decoder"], default=["encoder", "decoder"])
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     transformers.utils.logging.disable_progress_bar()
     print(f"MB at most; {forked(lambda: None):.0f} of each are the imports")
-    if "encoder" in args.shapes:
-        table("RoBERTa-large's shape, float32", measured(None, args))
-    if "decoder" not in args.shapes:
-        return
-    found = {layers: measured(layers, args) for layers in sorted(args.blocks)}
-    for layers, lines in found.items():
-        table(f"7B, {layers} block(s), bfloat16", lines)
-    if len(found) > 1:
-        (one, few), (two, more) = list(found.items())[:1] + list(found.items())[-1:]
-        slope = {k: [(b - a) / (two - one) for a, b in zip(few[k], more[k], strict=True)] for k in more}
-        whole = {k: [b + d * (WHOLE - two) for b, d in zip(more[k], slope[k], strict=True)] for k in more}
-        table(f"7B, {WHOLE} blocks, extrapolated", whole)
+    for kind in args.shapes:
+        layers = args.blocks if kind == "decoder" else None
+        found, whole = {}, {}
+        with tempfile.TemporaryDirectory() as folder:
+            for stage, values, grown in rows(Shape(Path(folder), layers, args.small)):
+                found[stage] = values
+                if layers:
+                    pairs = zip(values, grown, strict=True)
+                    whole[stage] = [value + (WHOLE - layers) * further for value, further in pairs]
+                print(kind, stage, values, grown, file=sys.stderr, flush=True)
+        table(f"7B, {layers} blocks, bfloat16" if layers else "RoBERTa-large, float32", found)
+        if layers:
+            table(f"7B, {WHOLE} blocks, extrapolated", whole)
 
 
 if __name__ == "__main__":
