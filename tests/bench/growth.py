@@ -141,7 +141,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         rows = table[table["what"] == what]
         size, last = rows["size"], rows.iloc[-1]
         axes.plot(size, last["seconds"] * size / last["size"], ls="--", lw=1, color="0.4", zorder=0)
-        axes.set(title=LABELS[what][0], xlabel=LABELS[what][1], ylabel="Processor seconds", xticks=size)
+        axes.set(title=LABELS[what][0], xlabel=LABELS[what][1], ylabel="Processor seconds")
         axes.set(ylim=(rows["seconds"].min() / 2, rows["seconds"].max() * 4))
         axes.text(0.05, 0.88, f"exponent {exponents(rows)[1]:.2f}", transform=axes.transAxes)
     grid.tight_layout().savefig(path, dpi=110)
