@@ -232,10 +232,10 @@ def main() -> None:
     parser.add_argument("what", nargs="?", default="plan", choices=["plan", "aggregate", "score_difficulty", "record"])
     parser.add_argument("--cells", type=int, nargs="+", default=[1000])
     parser.add_argument("--profile", action="store_true", help="of the tables: where the time goes")
-    parser.add_argument("options", nargs="*")
-    args = parser.parse_args()
+    end = [*sys.argv, "--"].index("--")
+    args, options = parser.parse_args(sys.argv[1:end]), sys.argv[end + 1 :]
     if args.what == "record":
-        return record(args.options)
+        return record(options)
     one = f"{'wall, s':>11}{'CPU, s':>9}{'MB':>8}"
     if args.what == "plan":
         print(f"{'cells':>8}{'jobs':>9}{one}{one}   planned, then with nothing to do", flush=True)
@@ -245,9 +245,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             planned = args.what == "plan"
-            print(
-                plan(cells, root, args.options) if planned else tables(args.what, cells, root, args.profile), flush=True
-            )
+            print(plan(cells, root, options) if planned else tables(args.what, cells, root, args.profile), flush=True)
 
 
 if __name__ == "__main__":
