@@ -211,7 +211,7 @@ def shares(file: Path) -> str:
     return ", ".join(f"{module}.{name} {share:.0%}" for share, module, name in sorted(found, reverse=True)[:14])
 
 
-def tables(script: str, cells: int, root: Path, profile: bool) -> str:
+def tables(script: str, cells: int, root: Path, profile: bool = False) -> str:
     """A row of the table of ``aggregate`` or ``score_difficulty``."""
     made = write_evaluated(root, cells)
     command = [sys.executable, *(["-m", "cProfile", "-o", "profile"] if profile else []), SCRIPTS / f"{script}.py"]
