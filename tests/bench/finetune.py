@@ -208,6 +208,24 @@ def profiled(case: Case, precision: str) -> list[str]:
     return [case.name, precision, *(f"{part:.0%}" for part in parts.values()), f"{floor / seconds:.0%}"]
 
 
+def cost_of_a_part(case: Case, precision: str) -> list[str]:
+    """A row of what a part more of a batch costs: the batch as one part and as four of the same length."""
+    model, config = case.make().train(), case.make().config
+    rows, tokens = (8, 64) if config.hidden_size > 256 else (32, 16)
+    ids, labels = torch.randint(5, 100, (rows, tokens)), torch.arange(rows) % 2
+
+    def step(parts: int) -> None:
+        model.zero_grad()
+        for some, wanted in zip(ids.chunk(parts), labels.chunk(parts), strict=True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                loss = model(input_ids=some, attention_mask=torch.ones_like(some), labels=wanted).loss / parts
+            loss.backward()
+
+    whole, cut = (machine.best(lambda parts=parts: step(parts), 6) for parts in (1, 4))
+    each = (cut - whole) / 3
+    return [case.name, precision, f"{each * 1e3:.1f}", f"{each / ((whole - each) / ids.numel()):.0f}"]
+
+
 def table(head: list[str], rows: list[list[str]]) -> None:
     for row in (head, ["---"] * len(head), *rows):
         print(f"| {' | '.join(row)} |")
@@ -219,6 +237,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="paired runs")
     parser.add_argument("--few", action="store_true", help="five steps, one layer, to see that it runs")
+    parser.add_argument("--cost", action="store_true", help="of a part more of a batch, and nothing else")
     parser.add_argument("--no-profile", action="store_true", help="times only")
     parser.add_argument("--cases", nargs="+", choices=["lexical", "paraphrase", "base"], default=["lexical", "base"])
     parser.add_argument("--precision", nargs="+", choices=list(PRECISIONS), default=list(PRECISIONS))
@@ -233,6 +252,9 @@ def main() -> None:
         cases = [organism(world, name, args.few) for name in args.cases if name != "base"]
     if "base" in args.cases:
         cases.append(base_shape(read_catalog([PROJECT / "config/catalog"]).tasks["lexical"], args.few))
+    if args.cost:
+        head = ["", "in", "a part more, ms", "in tokens"]
+        return table(head, [cost_of_a_part(case, precision) for case in cases for precision in args.precision])
     replace(cases[0], steps=2).train("float32")  # imports what is imported late
     rows = [row for case in cases for row in compare(case, args.precision, args.repeats)]
     print(f"{torch.get_num_threads()} thread, {args.repeats} paired runs, median (min-max)\n")

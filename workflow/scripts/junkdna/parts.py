@@ -12,7 +12,7 @@ import torch
 from transformers import Trainer
 
 # Tokens, padding included, that have to be saved by a further part. On a CPU its own passes forward and backward, and
-# its sum of gradients, cost as much as 70 to 100 tokens, under autocast as 70 to 350, from 0.5 to 85 million weights.
+# its sum of gradients, cost as much as 100 tokens, under autocast as 50 to 320 (tests/bench/finetune.py --cost).
 COST = 192
 COST_AUTOCAST = 384
 

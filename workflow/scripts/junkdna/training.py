@@ -165,7 +165,7 @@ def fine_tune(
     set_seed(seed)
     if training.autocast:
         attend_fast(model)
-    # On a GPU a further part costs more than the tokens it saves, or has not been seen to save any.
+    # What a part costs has been measured on CPUs only.
     splits = (
         isinstance(collate, Collator) and not smoothed and training.accumulate == 1 and not torch.cuda.is_available()
     )
