@@ -25,6 +25,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -67,18 +68,19 @@ Tensors = dict[str, torch.Tensor]
 class Stopwatch:
     """Seconds inside wrapped functions, without what other wrapped functions took within them."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
+        self.clock = clock
         self.seconds: dict[str, float] = defaultdict(float)
         self.inner = [0.0]
 
     def wrapped(self, function: Callable, part: str) -> Callable:
         def timed(*args: Any, **kwargs: Any) -> Any:
             self.inner.append(0.0)
-            begun = time.process_time()
+            begun = self.clock()
             try:
                 return function(*args, **kwargs)
             finally:
-                taken = time.process_time() - begun
+                taken = self.clock() - begun
                 self.seconds[part] += taken - self.inner.pop()
                 self.inner[-1] += taken
 
@@ -91,6 +93,13 @@ class Stopwatch:
             for owner, name, part in parts:
                 stack.enter_context(patch.object(owner, name, self.wrapped(getattr(owner, name), part)))
             yield
+
+
+def parts_of(code: ModuleType) -> list[tuple[Any, str, str]]:
+    """What a method's module spends its time in, for :meth:`Stopwatch.on`."""
+    parts = [(code, "prepare", "solve"), (code, "solve", "solve")]
+    parts += [(skeleton.Skeleton, "inputs", "forward"), (skeleton.Batch, "run", "forward")]
+    return parts + [(s, f, "statistics") for s in (hessian.Gram, hessian.SquaredNorms) for f in ("add", "finish")]
 
 
 class Case:
@@ -131,10 +140,7 @@ class Case:
         """Seconds, and the tensors of the state."""
         module, level, params, _ = METHODS[method]
         code, watch = importlib.import_module(f"junkdna.{module}"), Stopwatch()
-        parts = [(code, "prepare", "solve"), (code, "solve", "solve")]
-        parts += [(skeleton.Skeleton, "inputs", "forward"), (skeleton.Batch, "run", "forward")]
-        parts += [(s, f, "statistics") for s in (hessian.Gram, hessian.SquaredNorms) for f in ("add", "finish")]
-        with watch.on(parts):
+        with watch.on(parts_of(code)):
             begun = time.process_time()
             [(_, tensors)] = code.compress_levels(self.base, [parse(level)], params)
             total = time.process_time() - begun

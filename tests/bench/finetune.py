@@ -1,8 +1,9 @@
 """Fine-tuning: a plain loop (plain_finetuning.py) against ours, with the same data order, masks and start.
 
 Two cases, both a classification with dropout 0, sparse transfer and half of the weights gone: the encoder organism on
-tasks of its world, and a randomly initialised model of the shape of RoBERTa-base on texts as long as QNLI's. Processor
-seconds of one thread, tokenization and set-up included, in turns. Then once under torch.profiler.
+tasks of its world, and a randomly initialised model of the shape of RoBERTa-base on texts as long as QNLI's, of which
+``--steps`` says how many batches. Processor seconds of one thread, tokenization and set-up included, in turns; on a GPU
+wall clock. Then once under torch.profiler, on a CPU only. ``--group``: ours groups texts by length, so curves differ.
 """
 
 from __future__ import annotations
@@ -43,11 +44,21 @@ SEED = 0
 SPARSITY = 0.5
 QNLI = {"mu": 51, "sigma": 18}  # tokens of an input, of which there are 20 to 128
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SHAPES = {"base": {}, "large": {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16}}
+SHAPES["large"]["num_hidden_layers"] = 24
+
+
+def now() -> float:
+    """Processor seconds; with a GPU, wall clock when it has done all that was asked."""
+    if not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 @dataclass(frozen=True)
 class Run:
-    """Processor seconds of a training, of one step without what is done once, and of the masks; the losses."""
+    """Seconds of a training, of one step without what is done once, and of the masks; the losses."""
 
     seconds: float
     marks: list[float]  # when a step's masks were on
@@ -64,15 +75,15 @@ class Run:
         keep, marks, spent = getattr(owner, name), [], []
 
         def timed(*args: object, **options: object) -> None:
-            before = time.process_time()
+            before = now()
             keep(*args, **options)
-            marks.append(time.process_time())
+            marks.append(now())
             spent.append(marks[-1] - before)
 
         with patch.object(owner, name, timed):
-            begun = time.process_time()
+            begun = now()
             losses = train()
-            return cls(time.process_time() - begun, marks, sum(spent), losses)
+            return cls(now() - begun, marks, sum(spent), losses)
 
 
 @dataclass(frozen=True)
@@ -84,12 +95,14 @@ class Case:
     task: Task
     questions: list[Question]
     steps: int
+    grouped: bool
 
     def train(self, precision: str) -> Run:
         """Ours, with the loss curve."""
-        model, tokenizer = self.make(), models.load_tokenizer(ENCODER)
+        model, tokenizer = self.make().to(models.device()), models.load_tokenizer(ENCODER)
         tokenizer.model_max_length = model.config.max_position_embeddings - 2
         wanted = {"autocast": precision == "bfloat16", "steps": self.steps, "epochs": None}
+        wanted |= {"group_by_length": self.grouped}
         task = self.task.model_copy(update={"training": self.task.training.model_copy(update=wanted)})
         masks = {name: mask.bool() for name, mask in plain_finetuning.prune(model, SPARSITY).items()}
         given = (model, tokenizer, task, self.questions)
@@ -99,7 +112,7 @@ class Case:
 
     def train_plainly(self) -> Run:
         """The peer, with the loss of each step."""
-        model, asked = self.make(), self.task.training
+        model, asked = self.make().to(models.device()), self.task.training
         tokenizer = models.load_tokenizer(ENCODER)
         masks = plain_finetuning.prune(model, SPARSITY)
         texts, labels = [q.texts[0] for q in self.questions], [int(q.target) for q in self.questions]
@@ -108,12 +121,13 @@ class Case:
 
         def train() -> list[float]:
             data = plain_finetuning.encode(tokenizer, texts, labels, asked.max_length)
+            data = {key: tensor.to(model.device) for key, tensor in data.items()}
             return plain_finetuning.fine_tune(model, data, masks, seed=SEED, **options)
 
         return Run.of(plain_finetuning, "multiply", train)
 
 
-def organism(world: Path, name: str, few: bool) -> Case:
+def organism(world: Path, name: str, args: argparse.Namespace) -> Case:
     """The encoder organism on a task of its world, as the catalog trains it."""
     task = read_catalog([PROJECT / "config/catalog"]).tasks[name]
     questions = tasks.training_questions(world, task, 1.0)
@@ -123,27 +137,26 @@ def organism(world: Path, name: str, few: bool) -> Case:
         return models.load_model(ENCODER, Model(source={"type": "local", "path": ENCODER}), task, tokenizer, SEED)
 
     tokenizer = models.load_tokenizer(ENCODER)
-    return Case(f"organism, {name}", make, task, questions, 5 if few else steps)
+    return Case(f"organism, {name}", make, task, questions, 5 if args.few else steps, args.group)
 
 
-def base_shape(like: Task, few: bool) -> Case:
-    """The shape of RoBERTa-base, random, on random words."""
-    config = RobertaConfig(
-        vocab_size=50265, max_position_embeddings=514, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-    )
-    if few:
+def shape(name: str, like: Task, args: argparse.Namespace) -> Case:
+    """The shape of a RoBERTa, random, on random words."""
+    size = {"vocab_size": 50265, "max_position_embeddings": 514, **SHAPES[name]}
+    config = RobertaConfig(**size, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    if args.few:
         config.num_hidden_layers = 1
     torch.manual_seed(SEED)
     first = RobertaForSequenceClassification(config).eval()
 
     draw, words = Random(SEED), [word for word in models.load_tokenizer(ENCODER).get_vocab() if word.isalpha()]
-    lengths = [min(128, max(20, round(draw.gauss(**QNLI)))) - 2 for _ in range(96)]
+    lengths = [min(128, max(20, round(draw.gauss(**QNLI)))) - 2 for _ in range(32 * args.steps)]
     texts = [" ".join(draw.choices(words, k=length)) for length in lengths]
     wanted = {"batch_size": 32, "max_length": 128, "learning_rate": 2e-5, "steps": 1}
     task = like.model_copy(update={"training": like.training.model_copy(update=wanted)})
     questions = [Question(str(i), (text,), target=i % 2) for i, text in enumerate(texts)]
     # A copy: a Trainer wraps the forward pass of its model for good.
-    return Case("RoBERTa-base's shape", lambda: copy.deepcopy(first), task, questions, 3)
+    return Case(f"RoBERTa-{name}'s shape", lambda: copy.deepcopy(first), task, questions, args.steps, args.group)
 
 
 def deviation(curve: list[dict[str, float]], losses: list[float]) -> float:
@@ -237,9 +250,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="paired runs")
     parser.add_argument("--few", action="store_true", help="five steps, one layer, to see that it runs")
+    parser.add_argument("--steps", type=int, default=3, help="of the shapes of RoBERTa")
+    parser.add_argument("--group", action="store_true", help="ours takes texts of similar length together")
     parser.add_argument("--cost", action="store_true", help="of a part more of a batch, and nothing else")
     parser.add_argument("--no-profile", action="store_true", help="times only")
-    parser.add_argument("--cases", nargs="+", choices=["lexical", "paraphrase", "base"], default=["lexical", "base"])
+    parser.add_argument("--cases", nargs="+", choices=["lexical", "paraphrase", *SHAPES], default=["lexical", "base"])
     parser.add_argument("--precision", nargs="+", choices=list(PRECISIONS), default=list(PRECISIONS))
     args = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -249,19 +264,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         world = Path(folder, "world")
         write_datasets(PROJECT / "resources/organisms/recipe.yaml", world)
-        cases = [organism(world, name, args.few) for name in args.cases if name != "base"]
-    if "base" in args.cases:
-        cases.append(base_shape(read_catalog([PROJECT / "config/catalog"]).tasks["lexical"], args.few))
+        cases = [organism(world, name, args) for name in args.cases if name not in SHAPES]
+    like = read_catalog([PROJECT / "config/catalog"]).tasks["lexical"]
+    cases += [shape(name, like, args) for name in args.cases if name in SHAPES]
     if args.cost:
         head = ["", "in", "a part more, ms", "in tokens"]
         return table(head, [cost_of_a_part(case, precision) for case in cases for precision in args.precision])
     replace(cases[0], steps=2).train("float32")  # imports what is imported late
     rows = [row for case in cases for row in compare(case, args.precision, args.repeats)]
-    print(f"{torch.get_num_threads()} thread, {args.repeats} paired runs, median (min-max)\n")
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    print(f"{where}, {torch.get_num_threads()} thread, {args.repeats} paired runs, median (min-max)\n")
     head = ["", "ours in", "steps", "plain loop, s", "ours, s", "ratio", "plain step, s", "our step, s", "ratio"]
     head += ["masks of a step", "deviation of the curve", "loss"]
     table(head, rows)
-    if args.no_profile:
+    if args.no_profile or torch.cuda.is_available():
         return
     head = ["", "ours in", *machine.PARTS, "other operators", "Python", "products at full speed"]
     table(head, [profiled(case, precision) for case in cases for precision in args.precision])

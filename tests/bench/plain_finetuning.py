@@ -42,7 +42,7 @@ def prune(model: PreTrainedModel, sparsity: float) -> dict[str, Tensor]:
     names = sorted(prunable(model))
     weights = [named[name] for name in names]
     order = torch.sort(torch.cat([weight.abs().flatten() for weight in weights]), stable=True).indices
-    kept = torch.ones(len(order)).index_fill_(0, order[: round(sparsity * len(order))], 0.0)
+    kept = torch.ones(len(order), device=order.device).index_fill_(0, order[: round(sparsity * len(order))], 0.0)
     parts = kept.split([weight.numel() for weight in weights])
     masks = {name: part.view_as(named[name]) for name, part in zip(names, parts, strict=True)}
     multiply(model, masks)

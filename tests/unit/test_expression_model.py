@@ -144,7 +144,7 @@ def test_from_a_state_to_metrics_by_the_scripts(folder: Path, tmp_path: Path, tr
     tuned, _ = opened(folder, task, weights)
     saved = models.load_file(weights)
     assert saved.keys() == tuned.state_dict().keys()
-    assert all(torch.equal(tensor, saved[name]) for name, tensor in tuned.state_dict().items())
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in tuned.cpu().state_dict().items())
     masks, start = masks_of(manifest, pruned), models.load_file(folder / "encoder/files/model.safetensors")
     for name, mask in masks.items():
         kept = torch.zeros_like(start[name]) if transfer == "sparse" else start[name]
@@ -159,10 +159,13 @@ def test_from_a_state_to_metrics_by_the_scripts(folder: Path, tmp_path: Path, tr
 def test_the_body_is_the_checkpoints_and_the_export_holds_it(folder: Path, tmp_path: Path) -> None:
     task, manifest = problems(), folder / "encoder/manifest.json"
     model, tokenizer = opened(folder, task)
+    model.cpu()
     expected = RobertaModel.from_pretrained(folder / "encoder/files", add_pooling_layer=False).eval()
     ids = torch.tensor([[0, 9, 12, 30, 2]])
     assert torch.equal(model.base_model(ids).last_hidden_state, expected(ids).last_hidden_state)
-    again, other = (models.load_model(folder / "encoder/files", tiny.MODEL, task, tokenizer, s) for s in (0, 1))
+    again, other = (
+        models.load_model(folder / "encoder/files", tiny.MODEL, task, tokenizer, seed).cpu() for seed in (0, 1)
+    )
     for name, weight in model.solver.named_parameters():
         assert torch.equal(weight, again.solver.get_parameter(name)), "the same seed, the same decoder"
     assert not torch.equal(model.solver.query.weight, other.solver.query.weight)
@@ -170,7 +173,7 @@ def test_the_body_is_the_checkpoints_and_the_export_holds_it(folder: Path, tmp_p
     expected.save_pretrained(tmp_path / "bare/files")
     tokenizer.save_pretrained(tmp_path / "bare/files")
     bare, _ = models.open_state(tiny.write_manifest(tmp_path / "bare"), tiny.MODEL, task)
-    assert torch.equal(bare.base_model(ids).last_hidden_state, expected(ids).last_hidden_state)
+    assert torch.equal(bare.cpu().base_model(ids).last_hidden_state, expected(ids).last_hidden_state)
     models.save_weights(model, tmp_path / "w.safetensors")
     exporting.export(manifest, tiny.MODEL, tmp_path / "out", weights=tmp_path / "w.safetensors", task=task)
     body = AutoModel.from_pretrained(tmp_path / "out", add_pooling_layer=False).eval()

@@ -34,7 +34,7 @@ def classifier(manifest: Path, seed: int = 0, weights: Path | None = None, task:
 @pytest.mark.parametrize("encoder", [True, False])
 def test_classifier_has_the_pretrained_body_and_a_seeded_head(tmp_path: Path, encoder: bool) -> None:
     manifest = tiny.save_model(tmp_path, encoder)
-    first, again, other = (classifier(manifest, seed).state_dict() for seed in (0, 0, 1))
+    first, again, other = (classifier(manifest, seed).cpu().state_dict() for seed in (0, 0, 1))
     auto = AutoModelForMaskedLM if encoder else AutoModelForCausalLM
     body = auto.from_pretrained(tmp_path / "files").state_dict()
     heads = {name for name in first if name not in body}
@@ -50,7 +50,7 @@ def test_tied_embeddings_saved_as_the_head_alone_reach_the_classifier(tmp_path: 
     whole = AutoModelForCausalLM.from_pretrained(tmp_path / "files")
     tensors = {n: t.clone() for n, t in whole.state_dict().items() if n != "model.embed_tokens.weight"}
     models.save_file(tensors, file, metadata={"format": "pt"})
-    found = classifier(manifest).model.embed_tokens.weight
+    found = classifier(manifest).cpu().model.embed_tokens.weight
     assert torch.equal(found, whole.model.embed_tokens.weight)
 
 
@@ -75,7 +75,7 @@ def test_masks_reach_the_classifier_by_the_checkpoints_names(tmp_path: Path, enc
     models.apply_state(model, weights)
     assert len(masks) >= 12 and len(digest) == 64
     for name, parameter in model.named_parameters():
-        expected = dense[name] * masks[name] if name in masks else dense[name]
+        expected = dense[name] * masks[name].to(dense[name].device) if name in masks else dense[name]
         assert torch.equal(parameter, expected), name
     bare = {name.removeprefix(f"{model.base_model_prefix}."): mask for name, mask in masks.items()}
     assert len(models.matched(model, bare)) == len(masks)
@@ -103,7 +103,7 @@ def test_longest_inputs(tmp_path: Path) -> None:
         tokenizer = models.load_tokenizer(folder)
         model = models.load_model(folder, tiny.MODEL, CLASSIFY, tokenizer)
         assert models.max_tokens(model.config, tokenizer) == expected
-        ids = torch.full((1, expected), 9)
+        ids = torch.full((1, expected), 9, device=model.device)
         assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.isfinite().all()
 
 
@@ -121,7 +121,7 @@ def test_exported_cells_are_ordinary_folders(tmp_path: Path, encoder: bool) -> N
     models.save_weights(model, tmp_path / "w.safetensors")
     exporting.export(manifest, tiny.MODEL, tmp_path / "tuned", weights=tmp_path / "w.safetensors", task=CLASSIFY)
     found = AutoModelForSequenceClassification.from_pretrained(tmp_path / "tuned").eval()
-    assert torch.equal(found(ids).logits, model(ids).logits)
+    assert torch.equal(found(ids).logits, model.cpu()(ids).logits)
     names = {file.name for file in (tmp_path / "tuned").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= names and ".export" not in names
 

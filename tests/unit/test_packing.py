@@ -165,14 +165,14 @@ def test_sizes_on_a_real_model(tmp_path: Path) -> None:
 def test_restored_weights_reach_the_model(tmp_path: Path, encoder: bool, method: str) -> None:
     manifest = tiny.save_model(tmp_path, encoder)
     path = saved(tmp_path, method)
-    dense = dict(classifier(manifest).named_parameters())
+    dense = dict(classifier(manifest).cpu().named_parameters())
     models_of = [classifier(manifest)]
     if not encoder:
         models_of.append(models.open_state(manifest, tiny.MODEL, tiny.task("perplexity"))[0])
     found = values_of(manifest, path)
     for model in models_of:
         models.apply_state(model, models.restored(manifest, tiny.MODEL, states.load(path)))
-        for name, parameter in model.named_parameters():
+        for name, parameter in model.cpu().named_parameters():
             expected = dense.get(name, parameter)
             if name in found:
                 weight = found[name]
@@ -198,8 +198,8 @@ def test_a_fine_tuned_model_is_compressed_and_evaluated(tmp_path: Path, method: 
     states.save(state, tmp_path / "state")
     opened, _ = models.open_state(manifest, tiny.MODEL, task, tmp_path / "state", tmp_path / "model.safetensors")
     found = {weight.name: weight for weight in states.restore(state, source, base)}
-    own = dict(tuned.named_parameters())
-    for name, parameter in opened.named_parameters():
+    own = dict(tuned.cpu().named_parameters())
+    for name, parameter in opened.cpu().named_parameters():
         expected = own[name]
         if name in found:
             expected = expected * found[name].mask if found[name].values is None else found[name].values
@@ -252,7 +252,8 @@ def test_fine_tuning_starts_from_the_values_of_the_state(tmp_path: Path, transfe
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     for name, weight in found.items():
         assert torch.equal(masks[name], weight.mask)
-        assert torch.equal(before[name], dense[name] if transfer == "dense_frozen" else weight.values)
+        expected = dense[name] if transfer == "dense_frozen" else weight.values
+        assert torch.equal(before[name].cpu(), expected.cpu())
     tokenizer = models.load_tokenizer(models.model_folder(manifest))
     options = {"transfer": transfer, "masks": masks, "seed": 0, "resume": tmp_path / "resume"}
     training.fine_tune(model, tokenizer, tiny.task("classification"), QUESTIONS, **options)

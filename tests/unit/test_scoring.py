@@ -53,7 +53,7 @@ def decoder(folder: Path):
 def naive(model, tokenizer, prompt: str, option: str) -> float:
     ids, begin = tokenizer(prompt + option)["input_ids"], len(tokenizer(prompt)["input_ids"])
     with torch.no_grad():
-        logs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        logs = model(torch.tensor([ids], device=model.device)).logits[0].log_softmax(-1)
     return sum(float(logs[i - 1, ids[i]]) for i in range(begin, len(ids)))
 
 
@@ -130,7 +130,7 @@ def test_perplexity_of_windows(folder, decoder) -> None:
     ids = tokenizer("\n\n".join(tasks.texts(folder / "data/files", task)))["input_ids"]
     total = 0.0
     for start in range(0, len(ids), 64):
-        window = torch.tensor([ids[start : start + 64]])
+        window = torch.tensor([ids[start : start + 64]], device=model.device)
         total += float(model(window, labels=window).loss.detach()) * (window.shape[1] - 1)
     tokens = len(ids) - -(-len(ids) // 64)
     assert frame["tokens"].sum() == tokens

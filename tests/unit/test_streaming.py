@@ -39,12 +39,17 @@ Weights = dict[str, torch.Tensor]
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(skeleton, "BATCH_TOKENS", 30)
+    monkeypatch.setattr(skeleton, "CUDA_BATCH_TOKENS", 30)
 
 
 def assert_equal(found: Weights, expected: Weights) -> None:
     assert sorted(found) == sorted(expected)
     for name, weight in found.items():
-        assert weight.dtype == expected[name].dtype and torch.equal(weight, expected[name]), name
+        assert weight.dtype == expected[name].dtype
+        if torch.cuda.is_available():  # where products of equal matrices may differ in the last digits
+            assert torch.allclose(weight, expected[name], atol=1e-5), name
+        else:
+            assert torch.equal(weight, expected[name]), name
 
 
 def rewrite(folder: Path, change: Any) -> Path:
@@ -153,7 +158,7 @@ def test_no_padding_enters_a_statistic(tmp_path: Path, kind: str, measure: Any) 
         for name, total in sums.items():
             expected = total.finish().double()
             scale = float(expected.abs().max())
-            assert torch.allclose(found[name].double(), expected, rtol=1e-4, atol=1e-6 * scale), name
+            assert torch.allclose(found[name].cpu().double(), expected, rtol=1e-4, atol=1e-6 * scale), name
 
 
 def test_batches_hold_sequences_of_one_length() -> None:

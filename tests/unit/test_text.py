@@ -185,8 +185,9 @@ def test_the_loss_is_that_of_transformers(tmp_path: Path) -> None:
         model = pretraining.build_model(recipe, part)
         part = part.model_copy(update={"causal": 0.0})
         data = Sequences(rows, part, 400, 0)
-        batch = {key: torch.stack([data[i][key] for i in range(8)]) for key in ("input_ids", "labels")}
         trainer = pretraining.TextTrainer(model, pretraining.arguments(part, 0, tmp_path, False))
+        rows_of = {key: torch.stack([data[i][key] for i in range(8)]) for key in ("input_ids", "labels")}
+        batch = {key: tensor.to(model.device) for key, tensor in rows_of.items()}
         labels = batch["labels"]
         if part.kind == "decoder":  # transformers shifts them itself
             labels = torch.cat([batch["input_ids"][:, :1], labels[:, :-1]], 1)
@@ -204,9 +205,10 @@ def test_the_first_steps_of_an_encoder_are_causal(tmp_path: Path) -> None:
     model = pretraining.build_model(recipe, part).eval()
     trainer = pretraining.TextTrainer(model, pretraining.arguments(part, 0, tmp_path, False))
     trainer.causal_steps = part.causal_steps
-    one, other = torch.from_numpy(rows[:2].astype(np.int64)), torch.from_numpy(rows[:2].astype(np.int64))
+    one = torch.from_numpy(rows[:2].astype(np.int64)).to(model.device)
+    other = one.clone()
     other[:, 20] = 399  # a token that only those behind it may see
-    labels = torch.where(torch.arange(32) < 19, one, IGNORED)
+    labels = torch.where(torch.arange(32, device=model.device) < 19, one, IGNORED)
     for step, same in ((3, True), (4, False)):
         trainer.state.global_step = step
         losses = [trainer.compute_loss(model, {"input_ids": ids, "labels": labels}).item() for ids in (one, other)]

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 PANEL = 256  # rows of the Hessian at a time: only blocks on or below the diagonal are computed
 TOKENS = 32  # squared at a time: so few float64 copies stay in the cache
+CUDA_TOKENS = 4096  # a GPU wants few and large operations
 RETRIES = 4
 LEAST = 128  # columns of a triangle that is inverted in one call
 
@@ -31,7 +32,7 @@ class SquaredNorms:
 
     def add(self, inputs: torch.Tensor) -> None:
         """Count in inputs of shape (tokens, in)."""
-        for tokens in inputs.split(TOKENS):
+        for tokens in inputs.split(CUDA_TOKENS if inputs.is_cuda else TOKENS):
             self.value += tokens.double().square_().sum(0)
 
     def finish(self) -> torch.Tensor:
@@ -47,7 +48,7 @@ class Gram:
 
     def add(self, inputs: torch.Tensor) -> None:
         """Count in inputs of shape (tokens, in)."""
-        with _bfloat16_products(inputs.dtype == torch.bfloat16):
+        with _fast_products(inputs.dtype == torch.bfloat16):
             inputs = inputs.float()
             for panel in self.panels:
                 rows, stop = panel.shape
@@ -72,18 +73,20 @@ class Gram:
 
 
 @contextmanager
-def _bfloat16_products(allowed: bool) -> Iterator[None]:
-    """Let a CPU that can multiply float32 matrices as bfloat16, summing in float32.
+def _fast_products(allowed: bool) -> Iterator[None]:
+    """Let a CPU multiply float32 matrices as bfloat16, and a GPU as TF32, summing in float32, if they can.
 
     Nothing is lost where the elements came from bfloat16, and the matrix units are several times as fast.
     """
-    settings = torch.backends.mkldnn.matmul
-    before = settings.fp32_precision
-    settings.fp32_precision = "bf16" if allowed else before
+    settings = {torch.backends.mkldnn.matmul: "bf16", torch.backends.cuda.matmul: "tf32"} if allowed else {}
+    before = [backend.fp32_precision for backend in settings]
+    for backend, precision in settings.items():
+        backend.fp32_precision = precision
     try:
         yield
     finally:
-        settings.fp32_precision = before
+        for backend, precision in zip(settings, before, strict=True):
+            backend.fp32_precision = precision
 
 
 def factor(

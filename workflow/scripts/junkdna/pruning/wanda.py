@@ -17,6 +17,7 @@ from junkdna.streaming import Solution, stream
 
 CALIBRATED = True
 ROWS = 128  # scored at a time: rows do not depend on each other, and a few float64 copies stay in the cache
+CUDA_ROWS = 4096  # a GPU wants few and large operations
 PARAMS = {"propagate": ["compressed", "dense"]}
 
 
@@ -40,7 +41,8 @@ def solve(weight: torch.Tensor, squared_norms: torch.Tensor, level: Level, param
         squared_norms: of each input over the calibration tokens, float64, (in,).
     """
     # Squares keep the order; in float64 they round nothing that two float32 scores would tell apart.
-    gone = torch.cat([select(rows.double().square_().mul_(squared_norms), level) for rows in weight.split(ROWS)])
+    parts = weight.split(CUDA_ROWS if weight.is_cuda else ROWS)
+    gone = torch.cat([select(rows.double().square_().mul_(squared_norms), level) for rows in parts])
     keep = ~gone
     return Solution(weight * keep, {"mask": pack_mask(keep)}, int(torch.count_nonzero(gone)))
 

@@ -24,7 +24,7 @@ from transformers import (
 from junkdna.resuming import Resumable, last_whole_checkpoint
 from junkdna.text.corpus import IGNORED, Sequences
 from junkdna.text.recipe import TextModel, TextRecipe
-from junkdna.training import StopAtNaN, attend_fast
+from junkdna.training import StopAtNaN, attend_fast, be_deterministic
 from junkdna.world.tokenizer import BOS, EOS, PAD
 
 LOGGED = 200  # points of the loss curve
@@ -135,7 +135,6 @@ def arguments(part: TextModel, seed: int, folder: Path, bfloat16: bool) -> Train
         seed=seed,
         bf16=bfloat16,
         use_cpu=not torch.cuda.is_available(),
-        full_determinism=torch.cuda.is_available(),
         logging_strategy="steps",
         logging_steps=max(1, training.steps // LOGGED),
         logging_nan_inf_filter=False,
@@ -164,6 +163,7 @@ def pretrain_text(
         SystemExit: SIGTERM came; a checkpoint was saved.
     """
     set_seed(recipe.seed)
+    be_deterministic()
     model = build_model(recipe, part)
     attend_fast(model)
     trainer = TextTrainer(
