@@ -87,6 +87,23 @@ def test_prompts_of_many_lengths_are_continued_as_one_at_a_time(family, size, re
     assert scoring.generate(model, words, prompts, 12) == wanted
 
 
+def test_prompts_are_read_in_parts_without_a_mask_and_written_together(monkeypatch) -> None:
+    """Of each prompt the last token alone gets logits; what is written together may be more than is read at a time."""
+    monkeypatch.setattr(scoring, "BATCH_TOKENS", 40)
+    monkeypatch.setattr(scoring, "CPU_TOKENS", 40)
+    model, words, calls, asked = model_of("llama"), tiny.tokenizer(encoder=False), [], []
+
+    def heard(_, given: tuple[torch.Tensor, ...], keys: dict[str, torch.Tensor]) -> None:
+        ids = given[0] if given else keys["input_ids"]
+        calls.append((tuple(ids.shape), keys.get("attention_mask") is None))
+
+    model.base_model.register_forward_pre_hook(heard, with_kwargs=True)
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, given: asked.append(given[0].shape[:-1].numel()))
+    scoring.generate(model, words, [" ".join(["w5"] * n) for n in (9, 10, 12, 14, 15, 17, 18)], 6)
+    assert calls[:3] == [((2, 19), True), ((2, 16), True), ((3, 13), True)] and asked[:3] == [2, 2, 3]
+    assert calls[3] == ((7, 1), False) and len(calls) < 9
+
+
 @pytest.mark.parametrize(("family", "least", "most"), [("llama", 0.1, 0.4), ("bloom", 0.9, 1.2)])
 def test_what_is_shared_is_computed_once(family, least, most) -> None:
     """Bloom has no positions to be given, so it runs every sequence."""

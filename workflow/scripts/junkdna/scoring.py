@@ -31,8 +31,9 @@ from junkdna.training import encode, pad_right
 log = logging.getLogger(__name__)
 
 BATCH_TOKENS = 8192
+WRITTEN_TOKENS = 16384  # of prompts to continue together, of which only keys and values are held
 BATCH_SEQUENCES = 64
-CPU_TOKENS = 2048  # to read at a time on a CPU: with 8192, options as texts took half as long again
+CPU_TOKENS = 1024  # to read at a time on a CPU, where what a layer holds should fit the caches
 PADDED = 0.5  # of prompts to continue, the shortest is at least this share of the longest
 COLUMNS = ("variant", "id", "prediction", "reference", "y_pred", "y_true", "option_scores")
 
@@ -299,8 +300,8 @@ def generate(
     if cut:
         log.warning("%d of %d prompts are longer than %d tokens: their beginnings were cut", cut, len(prompts), limit)
     found = [""] * len(prompts)
-    least = PADDED if sharing.fits(model) else 1
-    for batch in _progress(batches([len(ids) for ids in encoded], least), "generate"):
+    together = (PADDED, WRITTEN_TOKENS) if sharing.fits(model) else (1, BATCH_TOKENS)
+    for batch in _progress(batches([len(ids) for ids in encoded], *together), "generate"):
         given = [encoded[i] for i in batch]
         texts = continued(model, tokenizer, given, max_new_tokens, _read_at_a_time(model))
         for i, text in zip(batch, texts, strict=True):
