@@ -8,6 +8,7 @@ Snakemake. ``aggregate`` and ``score_difficulty`` make the tables of one experim
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import pstats
@@ -19,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -106,19 +108,28 @@ def record(arguments: list[str]) -> None:
 def measured(command: list[str], folder: Path) -> tuple[str, str]:
     """Wall-clock and processor seconds and peak memory of a command, as text, and its output.
 
+    Memory is that of all its processes, what several share counted once.
+
     Raises:
         SystemExit: it failed.
     """
+    peak = 0
     with tempfile.TemporaryFile("w+") as output:
         begun = time.perf_counter()
-        child = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(child.pid, 0)
+        child = psutil.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        while not os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+            with contextlib.suppress(psutil.Error):  # one that has just ended
+                if others := child.children(recursive=True):
+                    peak = max(peak, sum(one.memory_full_info().pss for one in [child, *others]))
+            time.sleep(0.2)
         seconds = time.perf_counter() - begun
+        _, status, usage = os.wait4(child.pid, 0)
         output.seek(0)
         text = output.read()
     if status:
         raise SystemExit(f"{' '.join(command)}\n{text[-3000:]}")
-    return f"{seconds:11.1f}{usage.ru_utime + usage.ru_stime:9.1f}{usage.ru_maxrss / 1024:8.0f}", text
+    megabytes = max(usage.ru_maxrss / 1024, peak / 2**20)
+    return f"{seconds:11.1f}{usage.ru_utime + usage.ru_stime:9.1f}{megabytes:8.0f}", text
 
 
 def counted(text: str) -> dict[str, int]:
@@ -217,7 +228,7 @@ def tables(script: str, cells: int, root: Path, profile: bool = False) -> str:
     command = [sys.executable, *(["-m", "cProfile", "-o", "profile"] if profile else []), SCRIPTS / f"{script}.py"]
     if script == "aggregate":
         outputs = ["table.csv", "contrasts.csv", "curves.csv", "against-dense.csv", "trends.csv", "drops.parquet"]
-        command += ["--plan", "plan.json", "--markdown", "t.md", "--latex", "t.tex"]
+        command += ["--plan", "plan.json", "--markdown", "t.md", "--latex", "t.tex", "--threads", "2"]
     else:
         outputs = ["table.csv", "pretraining.csv", "agreement.csv", "items.parquet", "flips.csv", "thirds.csv"]
         command += ["--plans", "plan.json", "--human", PROJECT / "resources/human_scores.yaml"]

@@ -27,7 +27,7 @@ def probability(cell: dict[str, Any], variant: str) -> float:
     return PROBABILITY[cell["level"]][variant == "eight"]
 
 
-def aggregated(root: Path, plan: dict[str, Any]) -> dict[str, bytes]:
+def aggregated(root: Path, plan: dict[str, Any], *more: str) -> dict[str, bytes]:
     write_json(root / "plan.json", plan)
     files = {
         option: root / name
@@ -42,7 +42,8 @@ def aggregated(root: Path, plan: dict[str, Any]) -> dict[str, bytes]:
             ("latex", "t.tex"),
         )
     }
-    aggregate.main(["--plan", f"{root}/plan.json", *(part for o, f in files.items() for part in (f"--{o}", str(f)))])
+    named = [part for option, file in files.items() for part in (f"--{option}", str(file))]
+    aggregate.main(["--plan", f"{root}/plan.json", *named, *more])
     return {option: file.read_bytes() for option, file in files.items()}
 
 

@@ -34,6 +34,16 @@ def test_outputs_that_are_recorded_without_a_job_leave_nothing_to_do_until_a_lev
     assert again["evaluate_compressed"] == 5 and "finetune" not in again
 
 
+def test_two_processes_aggregate_a_large_experiment(tmp_path: Path) -> None:
+    scale.write_project(tmp_path, 160, each=80)
+    asked = ("-m", "snakemake", "--cores", "2", "--printshellcmds")
+    assert "--threads 1 " in snakemake(tmp_path, *asked)
+    rules = tmp_path / "workflow/rules/inputs.smk"
+    rules.write_text(rules.read_text().replace(">= 10_000", ">= 80"))
+    text = snakemake(tmp_path, *asked)
+    assert text.count("--threads 2 ") == 2 and "--threads 1 " not in text
+
+
 def test_the_generated_cells_are_as_many_as_asked_for_and_can_be_aggregated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,6 +205,11 @@ def experiment_metrics(wildcards):
     return cells_files(cells_of(wildcards), "metrics.json")
 
 
+def processes_of(wildcards):
+    """How many read an experiment's cells: it takes minutes for tens of thousands, and one is ready sooner for fewer."""
+    return 2 if len(cells_of(wildcards)) >= 10_000 else 1
+
+
 def figure_question(wildcards):
     return EXPERIMENTS[wildcards.experiment].question
 

@@ -85,6 +85,7 @@ rule aggregate:
         "<results>/benchmarks/tables/{experiment}.tsv"
     conda:
         ENVIRONMENT
+    threads: processes_of
     params:
         script=script("aggregate.py"),
         code=code_of("aggregate.py"),
@@ -100,6 +101,7 @@ rule aggregate:
             --drops {output.drops:q} \
             --markdown {output.markdown:q} \
             --latex {output.latex:q} \
+            --threads {threads} \
             2>{log:q}
         """
 

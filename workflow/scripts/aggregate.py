@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
-from junkdna import against_dense, curve_measures, drops, statistics, tables, trends, wide
+import pandas as pd
+
+from junkdna import against_dense, curve_measures, drops, tables, trends, wide
+from junkdna.beside import beside
+from junkdna.gathering import gather
 from junkdna.logs import run
-from junkdna.outcomes import in_order, read_lots
 from junkdna.tidy import read_plan, write_csv
 
 logger = logging.getLogger("junkdna.aggregate")
@@ -25,32 +29,32 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--drops", type=Path, required=True, help="drops by seed and bootstrap draw to write, parquet")
     parser.add_argument("--markdown", type=Path, required=True, help="readable table to write")
     parser.add_argument("--latex", type=Path, required=True, help="the same for LaTeX with booktabs")
+    parser.add_argument("--threads", type=int, default=1, help="processes that share the work")
     return parser.parse_args(argv)
+
+
+def summarise(*of: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tables of curves and of trends."""
+    return curve_measures.measure(*of[:3]), trends.trends(*of)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     plan = read_plan(args.plan)
     experiment = plan["experiment"]
-    outcomes, compared = {}, {}
-    for lot in read_lots(plan):
-        outcomes |= lot
-        statistics.draw(outcome.scores for outcome in lot.values())
-        compared |= against_dense.compare(plan, outcomes, lot)
-        for point in compared.keys() & lot.keys():
-            lot[point].scores.forget()
-    outcomes = in_order(plan, outcomes.items())
+    outcomes, compared = gather(plan, args.threads)
     table = tables.points(plan, outcomes)
+    measured = drops.drops(plan, outcomes)
+    summaries = beside(args.threads, summarise, plan, outcomes, table, measured)
     contrasts = tables.contrasts(plan, outcomes, table)
     readable = wide.wide(experiment, table, plan["methods"])
     wide.write_markdown(args.markdown, experiment, readable, wide.left_out(table))
     wide.write_latex(args.latex, experiment, readable, wide.left_out(table))
     write_csv(args.contrasts, contrasts)
-    write_csv(args.curves, curve_measures.measure(plan, outcomes, table))
     write_csv(args.against_dense, against_dense.table(table, compared))
-    measured = drops.drops(plan, outcomes)
     drops.write(args.drops, measured)
-    write_csv(args.trends, trends.trends(plan, outcomes, table, measured))
+    for path, summary in zip((args.curves, args.trends), summaries(), strict=True):
+        write_csv(path, summary)
     write_csv(args.table, table)
     logger.info("%s: %d points, %d contrasts", experiment["name"], len(table), len(contrasts))
 

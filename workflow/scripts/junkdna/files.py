@@ -58,6 +58,7 @@ def read_json(path: Path | str) -> Any:
         DataError: the file is missing, truncated or not JSON; the message names it.
     """
     try:
-        return json.loads(Path(path).read_text())
+        with open(path, "rb") as handle:
+            return json.load(handle)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}); delete it so that it is made again") from error

@@ -50,6 +50,9 @@ class Metric:
     is_mean: bool = False
     is_binary: bool = False
 
+    def __reduce__(self) -> tuple[Callable[[str], Metric], tuple[str]]:
+        return _named, (self.name,)  # lambdas are not pickled
+
     def compute(self, frame: Mapping[str, Any]) -> float:
         """The metric of all rows."""
         return float(self.plain(*self._values(frame)))
@@ -195,6 +198,10 @@ METRICS = _Metrics(
         )
     }
 )
+
+
+def _named(name: str) -> Metric:
+    return METRICS[name]
 
 
 def chance_level(chance: float | str, y_true: np.ndarray, n_options: np.ndarray | None) -> float:
