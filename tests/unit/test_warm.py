@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from junkdna import warm
+from junkdna import warm, warm_client
 
 DEADLINE = 90  # seconds: the imports on a loaded machine are most of it
 
@@ -97,6 +97,7 @@ ENDINGS = {
     "interrupted": "import transformers.trainer, os, signal, time; os.kill(os.getpid(), 2); time.sleep(9)",
     "at exit": "import atexit; atexit.register(print, 'late'); print('early')",
     "a thread goes on": "import threading; threading.Timer(0.1, print, ['late']).start()",
+    "a temporary folder": "import tempfile; kept = tempfile.TemporaryDirectory(dir='.'); print('made')",
     "an open file": "handle = open('left.txt', 'w'); handle.write('kept'); print(open(__file__).read())",
     "its own imports": "import helper; print(helper.__file__, __name__, __file__)",
     "no safe path": "import sys; print(sys.path, sys.argv)",
@@ -112,6 +113,7 @@ def test_ends_as_a_cold_run(server, script, ending):
     assert warmed == cold
     if ending == "an open file":
         assert (path.parent / "left.txt").read_text() == "kept"
+    assert not list(path.parent.glob("tmp*"))
 
 
 def test_missing_script(server):
@@ -156,9 +158,61 @@ def test_a_rules_command_line(server, script, tmp_path):
     assert (tmp_path / "log.txt").read_text() == "warning\n"
 
 
-def test_the_library_is_not_preloaded(server, script):
+def test_other_scripts_do_not_see_the_library(server, script):
     path = script("import sys; print([name for name in sys.modules if name.startswith('junkdna')])")
     assert run(client(), path).stdout == "[]\n"
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Path:
+    """A copy of our scripts, to edit, with one more that tells what it found."""
+    folder = tmp_path / "scripts"
+    shutil.copytree(warm.SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "tell.py").write_text(
+        "import sys\nloaded = 'junkdna.scoring' in sys.modules\n"
+        "from junkdna import files\nprint(loaded, getattr(files, 'EDITED', None), files.__file__)\n"
+    )
+    return folder
+
+
+SERVED = """
+import os, subprocess, sys
+sys.path.insert(0, sys.argv[1])
+from junkdna import warm
+server = warm.Server()
+server.start()
+for line in sys.stdin:
+    command = [os.environ[warm.VARIABLE], sys.argv[1] + "/tell.py"]
+    print(subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout, end="", flush=True)
+server.stop()
+"""
+
+
+def served(scripts: Path) -> subprocess.Popen:
+    """A process that has ``tell.py`` run by a server of its own for each line that it gets."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", SERVED, scripts], env=env, **pipes)
+
+
+def test_our_scripts_have_the_library_until_a_module_of_it_changes(scripts):
+    files, process = scripts / "junkdna/files.py", served(scripts)
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == f"True None {files}\n"
+    files.write_text(files.read_text() + "\nEDITED = 1\n")
+    (scripts / "junkdna/figures.py").write_text("not loaded")
+    said, warned = process.communicate("go\n", timeout=DEADLINE)
+    assert said == f"False 1 {files}\n"
+    assert f"A cold start, since {files} changed\n" in warned
+
+
+def test_a_library_that_cannot_be_imported_is_the_jobs_error(scripts):
+    files = scripts / "junkdna/files.py"
+    files.write_text(files.read_text() + "\nif True print(1)\n")
+    said, warned = served(scripts).communicate("go\n", timeout=DEADLINE)
+    assert said == ""
+    assert "tell.py" in warned and "SyntaxError" in warned and "does not answer" not in warned
 
 
 def test_what_libraries_make_at_first_use_is_there(server, script):
@@ -320,8 +374,23 @@ def test_stop_leaves_nothing():
     assert os.environ.get(warm.VARIABLE) != python
 
 
-def test_a_server_that_does_not_answer_is_an_error(script, tmp_path):
-    result = run(sys.executable, "-IS", warm.__file__, tmp_path / "socket", script("print(1)"))
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the client finds of a server that is not there."""
+    (tmp_path / "environment").write_text("".join(f"{e}\0" for e in warm_client.read_at_import(os.environ)))
+    return tmp_path
+
+
+def test_a_server_that_does_not_answer_is_an_error(script, folder):
+    result = run(sys.executable, "-IS", warm_client.__file__, folder, script("print(1)"))
     assert result.returncode == 1
     assert result.stdout == ""
     assert "warm_start=false" in result.stderr
+
+
+@pytest.mark.parametrize("differing", [{"HF_TEST": "a"}, {"OMP_NUM_THREADS": "2,2"}])
+def test_a_cold_start_does_not_wait_for_the_server(script, folder, differing):
+    path = script("import sys; print(sys.argv[1:], sys.flags.isolated); sys.exit(3)")
+    result = run(sys.executable, "-IS", warm_client.__file__, folder, path, "a b", env=differing)
+    assert (result.returncode, result.stdout) == (3, "['a b'] 0\n")
+    assert result.stderr == f"A cold start, for the sake of {next(iter(differing))}\n"

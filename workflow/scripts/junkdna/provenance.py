@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import resource
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from junkdna.files import write_json
+from junkdna.versions import VERSIONS
 
 SCHEMA = 1
-PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow")
 STARTED = time.monotonic()
 
 
@@ -25,8 +24,7 @@ def write_provenance(path: Path, params: dict[str, Any]) -> None:
         {
             "schema": SCHEMA,
             "git_commit": _commit(),
-            "versions": {"python": platform.python_version()}
-            | {name: importlib.metadata.version(name) for name in PACKAGES},
+            "versions": VERSIONS,
             "device": _device(),
             "threads": os.environ.get("OMP_NUM_THREADS"),
             "seconds": round(time.monotonic() - STARTED, 2),

@@ -8,20 +8,21 @@ The client passes its arguments, environment, working directory, umask and file 
 unix socket. The server forks; the child takes them over, runs the script as ``python script.py`` would and
 ends as it would: exit code, signal and traceback are those of a cold run. A request that a warm child could
 not serve faithfully, because it sets a variable that libraries read at import (HF_HUB_OFFLINE, say)
-otherwise than Snakemake does, is run cold. ``junkdna`` is not preloaded: a job imports it as it is on disk.
+otherwise than Snakemake does, is run cold: by the client itself, while the server may be importing still. So is
+a script of ours when a module of ``junkdna`` that the server has loaded is no longer as it was on disk.
 
 Nothing survives: a client that dies takes its child's process group with it, and the server goes when its
 pipe from Snakemake closes. Snakemake's benchmark files see the client alone: their memory and CPU time are
 not the job's.
 
-One file is all three sides. The client has to start in milliseconds: only light imports at the top.
+This file is Snakemake's side and the server's, ``warm_client.py`` the client's.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import pathlib
 import signal
 import socket
 import struct
@@ -49,27 +50,33 @@ PRELOADED = (
     "matplotlib.backends.backend_pdf",
     "matplotlib.backends.backend_svg",
 )
-READ_AT_IMPORT = ("PYTHON", "LD_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "TORCH", "PYTORCH_", "ATEN_")
-READ_AT_IMPORT += ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "ONEDNN_", "DNNL_", "MPL", "MATPLOTLIB")
+# Ours that most jobs of a grid import; the others a job reads itself.
+LIBRARY = ("junkdna.scoring", "junkdna.predictions", "junkdna.versions")
+SCRIPTS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
 class Server:
     """The warm-start server of one Snakemake run; creating the object costs nothing."""
 
     def start(self) -> None:
-        """Start the server and point JUNKDNA_PYTHON at its client; the first request pays for the imports."""
+        """Start the server, which imports while the first jobs wait, and point JUNKDNA_PYTHON at its client."""
         import shlex
         import subprocess
         import tempfile
 
+        from junkdna import warm_client
+
         self.folder = tempfile.mkdtemp(prefix="junkdna-")  # of mode 0700: nobody else can reach the socket
-        address, client = f"{self.folder}/socket", f"{self.folder}/python"
+        client = f"{self.folder}/python"
         # A file, not a command line, so that a path with spaces needs no quoting in the rules.
         with open(client, "w") as handle:
-            handle.write(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-IS", __file__, address])} "$@"\n')
+            command = [sys.executable, "-IS", warm_client.__file__, self.folder]
+            handle.write(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
         os.chmod(client, 0o700)
+        with open(f"{self.folder}/environment", "w", errors="surrogateescape") as handle:
+            handle.writelines(f"{entry}\0" for entry in warm_client.read_at_import(os.environ))
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(address)
+            listener.bind(f"{self.folder}/socket")
             listener.listen(socket.SOMAXCONN)
             self.process = subprocess.Popen(
                 # -P keeps this folder off sys.path, where tables.py or files.py could hide another module.
@@ -95,47 +102,59 @@ class Server:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def request(address: str, argv: list[str]) -> int:
-    """Have ``argv`` run by the server at ``address``; return its exit code or die by its signal."""
-    umask = os.umask(0)
-    os.umask(umask)
-    message = {"argv": argv, "env": dict(os.environ), "cwd": os.getcwd(), "umask": umask}
-    try:
-        with socket.socket(socket.AF_UNIX) as server:
-            server.connect(address)
-            socket.send_fds(server, [b"\n"], [0, 1, 2])
-            server.sendall(json.dumps(message).encode() + b"\n")
-            (pid,) = struct.unpack("i", server.recv(4))
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    signal.signal(number, lambda number, _: os.kill(pid, number))
-            (code,) = struct.unpack("i", server.recv(4))
-    except (OSError, struct.error) as error:
-        sys.exit(
-            f"The warm-start server at {address} does not answer ({error}). Was it killed, for want of "
-            "memory perhaps? Run Snakemake again; --config warm_start=false runs every job cold."
-        )
-    if code < 0:
-        if code != -signal.SIGKILL:
-            signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-    return code
-
-
-def preload(listener: socket.socket) -> None:
-    """Wait for a first client, then import; a run without such jobs does not pay for it."""
+def preload() -> dict[str, tuple[int, int]]:
+    """Import what jobs need; returns the files of ours that are loaded, with their times and sizes."""
     import gc
     import importlib
-    import select
 
-    select.select([listener, sys.stdin.fileno()], [], [])
+    gc.disable()  # a fifth of the time would go into looking for garbage among modules
     for name in PRELOADED:
         importlib.import_module(name)
-    # What these libraries make at first use and keep: the machinery of models, a thousand patterns of weights' names.
-    importlib.import_module("pydantic").create_model("First")
-    importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("roberta")
-    gc.collect()
+    stamps = {str(path): stamp(path) for path in pathlib.Path(SCRIPTS, "junkdna").rglob("*.py")}
+    sys.path.insert(0, SCRIPTS)
+    try:
+        for name in LIBRARY:
+            importlib.import_module(name)
+    except Exception:  # the jobs that import it say what is wrong
+        forget()
+    sys.path.remove(SCRIPTS)
+    use_first()
     gc.freeze()  # a collection in a child would write to every page, and so copy it
+    gc.enable()
+    files = {getattr(module, "__file__", None) for name, module in sys.modules.items() if is_ours(name)}
+    return {file: stamps[file] for file in files & stamps.keys()}
+
+
+def use_first() -> None:
+    """Have the libraries make what they make at first use and keep, and let a child's end be its own."""
+    import importlib
+    import weakref
+
+    importlib.import_module("pydantic").create_model("First")  # the machinery of models
+    # A thousand patterns of weights' names.
+    importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("roberta")
+    importlib.import_module("sklearn.metrics").matthews_corrcoef([0, 1], [0, 1])  # a search for plugins
+    for finalizer in weakref.finalize._registry:
+        finalizer.atexit = False  # to take torch's registrations apart would take 30 ms
+
+
+def is_ours(name: str) -> bool:
+    return name.partition(".")[0] == "junkdna"
+
+
+def forget() -> None:
+    """Unload our modules."""
+    for name in list(filter(is_ours, sys.modules)):
+        del sys.modules[name]
+
+
+def stamp(path: str | pathlib.Path) -> tuple[int, int]:
+    """What tells that a file was written: its time and size; of one that is gone, zeros."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
 
 
 def serve(listener: socket.socket) -> socket.socket | None:
@@ -206,12 +225,13 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def become(connection: socket.socket, environment: dict[str, str]) -> str:
+def become(connection: socket.socket, environment: dict[str, str], library: dict[str, tuple[int, int]]) -> str:
     """Make this child what the client's process would be.
 
     Args:
         connection: to the client, which has sent its request.
         environment: the server's, from before its imports.
+        library: what :func:`preload` returned.
 
     Returns:
         the path of the script; or not at all, if the script has to run cold.
@@ -220,22 +240,20 @@ def become(connection: socket.socket, environment: dict[str, str]) -> str:
     import threadpoolctl
     import torch
 
-    _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
-    with connection, connection.makefile("rb") as stream:
-        message = json.loads(stream.readline())
+    size, descriptors, _, _ = socket.recv_fds(connection, 4, 3)
+    with connection:
+        message = connection.recv(struct.unpack("i", size)[0], socket.MSG_WAITALL)
     for target, descriptor in enumerate(descriptors):
         os.dup2(descriptor, target)
         os.close(descriptor)
-    os.chdir(message["cwd"])
-    os.umask(message["umask"])
-    argv, env = message["argv"], message["env"]
-    threads = env.get("OMP_NUM_THREADS", "")
-    differing = {name for name, _ in read_at_import(env) ^ read_at_import(environment)}
-    if not threads.isdecimal():
-        differing.add("OMP_NUM_THREADS")
-    if differing:
-        sys.stderr.write(f"A cold start, for the sake of {', '.join(sorted(differing))}\n")
-    if differing or not os.path.isfile(argv[0]):
+    umask, folder, count, *rest = os.fsdecode(message).split("\0")
+    argv, env = rest[: int(count)], dict(entry.split("=", 1) for entry in rest[int(count) :])
+    os.chdir(folder)
+    os.umask(int(umask, 8))
+    if os.path.dirname(os.path.realpath(argv[0])) != SCRIPTS:
+        forget()
+    elif changed := [file for file, before in library.items() if stamp(file) != before]:
+        sys.stderr.write(f"A cold start, since {', '.join(sorted(changed))} changed\n")
         os.execve(sys.executable, [sys.executable, *argv], env)
 
     for name in environment.keys() - env.keys():
@@ -249,15 +267,10 @@ def become(connection: socket.socket, environment: dict[str, str]) -> str:
     # Else unseeded draws would agree between jobs, as in cold ones they do not; ``random`` sees to itself.
     numpy.random.seed()
     torch.default_generator.seed()
-    if int(threads) > 1:
-        torch.set_num_threads(int(threads))
-        threadpoolctl.threadpool_limits(int(threads))
+    if (threads := int(env["OMP_NUM_THREADS"])) > 1:
+        torch.set_num_threads(threads)
+        threadpoolctl.threadpool_limits(threads)
     return os.path.abspath(argv[0])
-
-
-def read_at_import(env: dict[str, str]) -> set[tuple[str, str]]:
-    """The variables that libraries read when they are imported, but for the numbers of threads."""
-    return {(k, v) for k, v in env.items() if k.startswith(READ_AT_IMPORT) and not k.endswith("_NUM_THREADS")}
 
 
 def run(path: str) -> None:
@@ -290,6 +303,8 @@ def leave() -> None:
     import threading
 
     threading._shutdown()
+    # Nothing was compiled; to say so takes 15 ms. After a failure it is said, as in a cold run.
+    atexit.unregister(sys.modules["torch._dynamo.utils"].dump_compile_times)
     atexit._run_exitfuncs()
     try:
         for thing in (sys.stdout, sys.stderr, *gc.get_objects()):  # less the frozen: what this job created
@@ -301,13 +316,11 @@ def leave() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] != "--serve":
-        sys.exit(request(sys.argv[1], sys.argv[2:]))
     own, variables = socket.socket(fileno=int(sys.argv[2])), dict(os.environ)
     folder = os.path.dirname(own.getsockname())
-    preload(own)
+    loaded = preload()
     if accepted := serve(own):
-        run(become(accepted, variables))
+        run(become(accepted, variables, loaded))
     else:
         import shutil
 
