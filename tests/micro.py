@@ -127,8 +127,8 @@ class Project:
         path.write_text(text.replace(old, new))
 
     def tables(self) -> dict[str, bytes]:
-        """Name to bytes; not those of what was aside when its writer was killed."""
-        return {file.name: file.read_bytes() for file in sorted((self.root / "results/tables").glob("[!.]*"))}
+        """Name to bytes."""
+        return {file.name: file.read_bytes() for file in sorted((self.root / "results/tables").iterdir())}
 
 
 def copy_project(root: Path) -> Project:
