@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +98,28 @@ def read_lots(plan: dict[str, Any], dense_only: bool = False) -> Iterator[dict[P
             (state for state in states if state.task == task),
             key=lambda state: (state != bases[state], state.method != DENSE),
         )
-        for start in range(0, len(ordered), LOT):
-            lot: dict[Point, Outcome] = {}
-            for state in ordered[start : start + LOT]:
-                read = {draw: _read_cell(reader, cell, plan["tasks"][task]) for draw, cell in states[state].items()}
-                diverged[state] = {seed for (seed, _), found in read.items() if not found}
-                lot |= _outcomes(plan["tasks"][task], state, states[state], read, diverged.get(bases[state], set()))
-            yield lot
+        lots = [ordered[start : start + LOT] for start in range(0, len(ordered), LOT)]
+        with ThreadPoolExecutor(1) as ahead:
+            for lot, coming in zip_longest(lots, lots[1:], fillvalue=[]):
+                ahead.submit(_ask_for, [cell["path"] for state in coming for cell in states[state].values()])
+                found: dict[Point, Outcome] = {}
+                for state in lot:
+                    read = {draw: _read_cell(reader, cell, plan["tasks"][task]) for draw, cell in states[state].items()}
+                    diverged[state] = {seed for (seed, _), frames in read.items() if not frames}
+                    lost = diverged.get(bases[state], set())
+                    found |= _outcomes(plan["tasks"][task], state, states[state], read, lost)
+                yield found
+
+
+def _ask_for(folders: list[str]) -> None:
+    """Have the system read what cells hold while others are worked on: it may lie on a disk far away."""
+    for path in (f"{folder}/{name}" for folder in folders for name in ("metrics.json", "predictions.parquet")):
+        with suppress(OSError, AttributeError):  # reading a file will say that it is missing; macOS cannot do this
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(descriptor)
 
 
 def _point(cell: dict[str, Any], variant: str) -> Point:
