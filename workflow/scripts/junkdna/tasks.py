@@ -85,7 +85,8 @@ def training_questions(folder: Path, task: Task, fraction: float) -> list[Questi
     """
     rows = list(itertools.islice(_rows(folder, task, task.train_split, where=False), task.train_limit))
     rows = rows[: max(1, round(fraction * len(rows)))]
-    found = [_example(task, Variant(), name, row, folder, None) for name, row in rows]
+    variant = Variant()  # one: to make it is a third of an example's cost
+    found = [_example(task, variant, name, row, folder, None) for name, row in rows]
     return found if task.kind != "expression" else _with_expressions(task, rows, found, folder)
 
 
