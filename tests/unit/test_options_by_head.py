@@ -156,7 +156,7 @@ def test_the_head_learns_which_option_is_right(folder: Path, tmp_path: Path) -> 
     training.fine_tune(model, tokenizer, task, questions, transfer="dense", masks=None, seed=0, resume=tmp_path / "r")
     read = training.encode(tasks.per_option(questions), tokenizer, 32)
     scores = scoring.label_logits(model, read, tokenizer.pad_token_id, options=True).reshape(-1, 2)
-    assert (scores.argmax(1) == [q.target for q in questions]).mean() > 0.9
+    assert (scores.argmax(1) == [q.target for q in questions]).mean() >= 0.95
 
 
 def test_what_cannot_be_trained(folder: Path) -> None:
