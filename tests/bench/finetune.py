@@ -48,42 +48,49 @@ SHAPES = {"base": {}, "large": {"hidden_size": 1024, "intermediate_size": 4096, 
 SHAPES["large"]["num_hidden_layers"] = 24
 
 
-def now() -> float:
-    """Processor seconds; with a GPU, wall clock when it has done all that was asked."""
+def mark() -> float | torch.cuda.Event:
+    """A point of time, in processor seconds; of a GPU, when it has done all that was asked before."""
     if not torch.cuda.is_available():
         return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def between(first: float | torch.cuda.Event, last: float | torch.cuda.Event) -> float:
+    """Seconds."""
+    if isinstance(last, float):
+        return last - first
+    last.synchronize()
+    return first.elapsed_time(last) / 1e3
 
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds of a training, of one step without what is done once, and of the masks; the losses."""
+    """Seconds of a training, of one step without what is done once, and of its masks; the losses."""
 
     seconds: float
-    marks: list[float]  # when a step's masks were on
+    step: float
     masks: float
     losses: list
-
-    @property
-    def step(self) -> float:
-        return (self.marks[-1] - self.marks[0]) / (len(self.marks) - 1)
 
     @classmethod
     def of(cls, owner: object, name: str, train: Callable[[], list]) -> Run:
         """What ``train`` takes, which calls ``owner.name`` for the masks and returns the losses."""
-        keep, marks, spent = getattr(owner, name), [], []
+        keep, marks = getattr(owner, name), []
 
         def timed(*args: object, **options: object) -> None:
-            before = now()
+            before = mark()
             keep(*args, **options)
-            marks.append(now())
-            spent.append(marks[-1] - before)
+            marks.append((before, mark()))
 
         with patch.object(owner, name, timed):
-            begun = now()
+            begun = mark()
             losses = train()
-            return cls(now() - begun, marks, sum(spent), losses)
+            ended = mark()
+        masks = [between(*each) for each in marks[1:]]  # the first has kernels to load, on a GPU
+        step = between(marks[0][1], marks[-1][1]) / (len(marks) - 1)
+        return cls(between(begun, ended), step, statistics.median(masks), losses)
 
 
 @dataclass(frozen=True)
@@ -187,7 +194,7 @@ def compare(case: Case, precisions: list[str], repeats: int) -> list[list[str]]:
         for part in ("seconds", "step"):
             one, other = ([getattr(run, part) for run in side] for side in (theirs, ours))
             row += [spread(one, 3), spread(other, 3), spread([a / b for a, b in zip(one, other, strict=True)])]
-        row.append(f"{statistics.median(run.masks / len(run.marks) / run.step for run in ours):.1%}")
+        row.append(f"{statistics.median(run.masks / run.step for run in ours):.1%}")
         rows.append([*row, f"{deviation(ours[-1].losses, losses):.1e}", f"{losses[0]:.3f} to {losses[-1]:.3f}"])
     return rows
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from transformers import RobertaForSequenceClassification
 
-from junkdna import models, training, warm
+from junkdna import graphs, models, training, warm
 from junkdna.hessian import Gram, SquaredNorms
 from junkdna.packing import pack_codes, pack_mask
 from junkdna.pruning.selection import CUDA_ROWS, smallest
@@ -48,19 +49,51 @@ def test_statistics_alike(dtype: torch.dtype) -> None:
     assert torch.backends.cuda.matmul.fp32_precision in ("none", "ieee")
 
 
-@pytest.mark.parametrize("autocast", [False, True])
-def test_a_training_repeats_to_the_bit(tmp_path: Path, autocast: bool) -> None:
-    manifest = tiny.save_model(tmp_path, encoder=True)
-    keys = {"learning_rate": 1e-3, "batch_size": 8, "steps": 12, "max_length": 32, "autocast": autocast}
+def train(folder: Path, transfer: str = "dense", autocast: bool = False) -> dict[str, torch.Tensor]:
+    """The weights of an encoder after 24 steps with dropout, in batches of 8 texts, 16 or 32 tokens long."""
+    manifest = tiny.save_model(folder, encoder=True)
+    keys = {"learning_rate": 1e-3, "batch_size": 8, "steps": 24, "max_length": 32}
+    keys |= {"autocast": autocast, "group_by_length": True}
     task = tiny.task("classification", training=keys)
-    questions = [Question(str(i), (f"w{i % 40} w{i * 7 % 40}" * (1 + i % 5),), target=i % 2) for i in range(64)]
-    found = []
-    for number in range(2):
-        model, tokenizer = models.open_state(manifest, tiny.MODEL, task)
-        options = {"transfer": "dense", "masks": None, "seed": 0, "resume": tmp_path / str(number)}
-        training.fine_tune(model, tokenizer, task, questions, **options)
-        found.append({name: weight.cpu() for name, weight in model.state_dict().items()})
-    assert all(torch.equal(weight, found[1][name]) for name, weight in found[0].items())
+    texts = [" ".join(f"w{i * j % 40}" for j in range(1, 4 + i % 25)) for i in range(64)]
+    questions = [Question(str(i), (text,), target=i % 2) for i, text in enumerate(texts)]
+    model, tokenizer = models.open_state(manifest, tiny.MODEL, task)
+    assert model.config.hidden_dropout_prob > 0
+    masks = {n: w > w.median() for n, w in model.named_parameters() if w.dim() == 2 and "layer" in n}
+    options = {"transfer": transfer, "masks": None if transfer == "dense" else masks, "seed": 0}
+    training.fine_tune(model, tokenizer, task, questions, **options, resume=folder / "checkpoints")
+    return {name: weight.cpu() for name, weight in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("transfer", ["dense", "sparse", "dense_frozen"])
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("most", [graphs.MOST_TOKENS, 8 * 16, 0])
+def test_a_training_repeats_to_the_bit_recorded_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transfer: str, autocast: bool, most: int
+) -> None:
+    record, recorded = graphs.GraphTrainer.record, []
+    monkeypatch.setattr(graphs.GraphTrainer, "record", lambda *given: recorded.append(1) or record(*given))
+    first = train(tmp_path / "one", transfer, autocast)
+    assert len(recorded) == 2
+    monkeypatch.setattr(graphs, "MOST_TOKENS", most)
+    second = train(tmp_path / "other", transfer, autocast)
+    assert len(recorded) - 2 == {graphs.MOST_TOKENS: 2, 8 * 16: 1, 0: 0}[most]
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+
+
+def test_a_model_that_asks_the_gpu_for_numbers_is_trained_unrecorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = train(tmp_path / "one")
+    forward = RobertaForSequenceClassification.forward
+    monkeypatch.setattr(
+        RobertaForSequenceClassification,
+        "forward",
+        lambda self, input_ids, **others: input_ids.sum().item() and forward(self, input_ids, **others),
+    )
+    found = train(tmp_path / "other")
+    assert "RobertaForSequenceClassification: training goes on unrecorded" in caplog.text
+    assert all(torch.equal(weight, found[name]) for name, weight in expected.items())
 
 
 def test_a_warm_job_uses_the_gpu(tmp_path: Path) -> None:

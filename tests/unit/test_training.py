@@ -214,9 +214,7 @@ def test_group_by_length_pads_less(manifest: Path, monkeypatch) -> None:
         f"{__name__}.QUESTIONS", [Question(str(i), text, target=float(i % 2)) for i, text in enumerate(lengths)]
     )
     padded = []
-    monkeypatch.setattr(
-        training, "pad_right", lambda s, pad: padded.append(len(s) * max(map(len, s))) or PAD_RIGHT(s, pad)
-    )
+    monkeypatch.setattr(training, "pad_right", lambda s, pad, n: padded.append(len(s) * n) or PAD_RIGHT(s, pad, n))
     tuned(manifest, "dense")
     by_chance, padded[:] = sum(padded), []
     tuned(manifest, "dense", decayed(group_by_length=True, weight_decay=0.0))

@@ -24,6 +24,7 @@ from transformers.trainer_pt_utils import LabelSmoother
 from junkdna.catalog import Task
 from junkdna.expression_model import ProblemCollator, encode_problems, labelled
 from junkdna.files import DataError
+from junkdna.graphs import MULTIPLE, GraphTrainer, recordable
 from junkdna.models import LABELLED, matched, max_tokens
 from junkdna.parts import PartsTrainer
 from junkdna.resuming import Resumable, last_whole_checkpoint
@@ -56,18 +57,23 @@ class Diverged(ArithmeticError):  # noqa: N818 - a result, not an error
 
 
 class Collator:
-    """Pads a batch on the right to its longest example; options of a question become a second axis."""
+    """Pads a batch on the right; options of a question become a second axis.
 
-    def __init__(self, pad: int, dtype: torch.dtype) -> None:
-        self.pad, self.dtype = pad, dtype
+    Args:
+        multiple: of which the tokens of an example of the batch are one, or ``most``, which none exceeds.
+    """
+
+    def __init__(self, pad: int, dtype: torch.dtype, most: int, multiple: int = 1) -> None:
+        self.pad, self.dtype, self.most, self.multiple = pad, dtype, most, multiple
 
     def __call__(self, batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         read = [example["input_ids"] for example in batch]
-        if isinstance(read[0][0], list):
-            inputs = pad_right([ids for options in read for ids in options], self.pad)
+        options = isinstance(read[0][0], list)
+        flat = [ids for several in read for ids in several] if options else read
+        length = min(self.most, math.ceil(max(map(len, flat)) / self.multiple) * self.multiple)
+        inputs = pad_right(flat, self.pad, length)
+        if options:
             inputs = {key: tensor.unflatten(0, (len(read), -1)) for key, tensor in inputs.items()}
-        else:
-            inputs = pad_right(read, self.pad)
         return {**inputs, "labels": torch.tensor([example["label"] for example in batch], dtype=self.dtype)}
 
 
@@ -84,12 +90,12 @@ class PairCollator:
         return {**inputs, "labels": labels, "decoder_input_ids": started}
 
 
-def pad_right(sequences: list[list[int]], pad: int) -> dict[str, torch.Tensor]:
-    """Token ids and attention mask, both of shape (sequences, longest)."""
-    longest = max(map(len, sequences))
+def pad_right(sequences: list[list[int]], pad: int, length: int | None = None) -> dict[str, torch.Tensor]:
+    """Token ids and attention mask, both of shape (sequences, ``length`` or that of the longest)."""
+    length = length or max(map(len, sequences))
     return {
-        "input_ids": torch.tensor([s + [pad] * (longest - len(s)) for s in sequences]),
-        "attention_mask": torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in sequences]),
+        "input_ids": torch.tensor([s + [pad] * (length - len(s)) for s in sequences]),
+        "attention_mask": torch.tensor([[1] * len(s) + [0] * (length - len(s)) for s in sequences]),
     }
 
 
@@ -167,11 +173,9 @@ def fine_tune(
     be_deterministic()
     if training.autocast:
         attend_fast(model)
-    # What a part costs has been measured on CPUs only.
-    splits = (
-        isinstance(collate, Collator) and not smoothed and training.accumulate == 1 and not torch.cuda.is_available()
-    )
-    trainer = (PartsTrainer if splits else Trainer)(
+    plain = isinstance(collate, Collator) and not smoothed and training.accumulate == 1
+    quick = PartsTrainer if not torch.cuda.is_available() else GraphTrainer if recordable(model.config) else Trainer
+    trainer = (quick if plain else Trainer)(
         model,
         arguments(task, steps, seed, resume, save_every),
         train_dataset=data,
@@ -239,7 +243,7 @@ def prepare(
         {"input_ids": ids, "label": number(q.target)}
         for ids, q in zip(read(questions, tokenizer, length), questions, strict=True)
     ]
-    return data, Collator(tokenizer.pad_token_id, dtype)
+    return data, Collator(tokenizer.pad_token_id, dtype, length, MULTIPLE if torch.cuda.is_available() else 1)
 
 
 def hasten(trainer: Trainer, rate: float) -> None:
@@ -269,7 +273,7 @@ def token_batches(data: list[dict[str, Any]], most: int) -> list[list[dict[str, 
 def arguments(task: Task, steps: int, seed: int, folder: Path, save_every: int) -> TrainingArguments:
     """AdamW with linear warm-up, clipped at 1; nothing evaluated, reported or saved that is not needed."""
     training, warmup = task.training, task.training.warmup_steps
-    return TrainingArguments(
+    asked = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=training.batch_size or 1,  # by tokens, an item of the data is a batch
@@ -295,6 +299,8 @@ def arguments(task: Task, steps: int, seed: int, folder: Path, save_every: int) 
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to="none",
     )
+    asked._n_gpu = min(1, asked.n_gpu)  # with more in sight the Trainer would give each a batch
+    return asked
 
 
 class StopAtNaN(TrainerCallback):

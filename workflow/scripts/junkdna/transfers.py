@@ -18,58 +18,73 @@ Pairs = list[tuple[torch.nn.Parameter, torch.Tensor]]
 
 
 class Keeper(TrainerCallback):
-    """Dense transfer: keeps nothing. The other modes say after every optimizer step what the masks demand."""
+    """Dense transfer: keeps nothing."""
 
     def __init__(self, pairs: Pairs) -> None:
-        self.weights = [weight for weight, _ in pairs]
-        self.masks = [mask for _, mask in pairs]
+        self.pairs = pairs
+
+    def outside(self) -> torch.Tensor:
+        """The weights outside the masks, one after the other."""
+        return torch.cat([weight.detach()[~mask] for weight, mask in self.pairs])
 
     def verify(self) -> None:
         """Assert what the mode promises of the weights outside the masks."""
 
 
-class KeepZero(Keeper):
+class KeepAlways(Keeper):
+    """Does after every optimizer step what the masks demand.
+
+    The weights are moved side by side in memory, so that one operator reaches them all.
+    """
+
+    def __init__(self, pairs: Pairs) -> None:
+        super().__init__(pairs)
+        self.flat = torch.cat([weight.detach().flatten() for weight, _ in pairs])
+        self.mask = torch.cat([mask.flatten() for _, mask in pairs])
+        for (weight, _), part in zip(pairs, self.flat.split([mask.numel() for _, mask in pairs]), strict=True):
+            weight.data = part.view_as(weight)
+
+
+class KeepZero(KeepAlways):
     """Sparse: zero after every step, the last one included."""
 
     def __init__(self, pairs: Pairs) -> None:
         super().__init__(pairs)
-        self.factors = [mask.to(weight.dtype) for weight, mask in pairs]
+        # A CPU multiplies faster than it selects; for a GPU fewer bytes count.
+        self.operand = ~self.mask if self.flat.is_cuda else self.mask.to(self.flat.dtype)
 
-    @torch.no_grad()
     def on_optimizer_step(self, *_: Any, **__: Any) -> None:
-        torch._foreach_mul_(self.weights, self.factors)
+        if self.flat.is_cuda:
+            self.flat.masked_fill_(self.operand, 0)
+        else:
+            self.flat.mul_(self.operand)
 
     def verify(self) -> None:
-        for weight, mask in zip(self.weights, self.masks, strict=True):
-            assert not bool(weight.detach()[~mask].any()), "sparse transfer: a pruned weight is not zero after training"
+        assert not bool(self.outside().any()), "sparse transfer: a pruned weight is not zero after training"
 
 
-class KeepFrozen(Keeper):
+class KeepFrozen(KeepAlways):
     """Dense with freezing: the pre-trained values after every step, whatever momentum and decay did."""
 
     def __init__(self, pairs: Pairs) -> None:
         super().__init__(pairs)
-        self.pretrained = [weight.detach().clone() for weight in self.weights]
+        self.pretrained = self.flat.clone()
 
-    @torch.no_grad()
     def on_optimizer_step(self, *_: Any, **__: Any) -> None:
         # A selection, not a product: it keeps the sign of zeros.
-        for weight, mask, values in zip(self.weights, self.masks, self.pretrained, strict=True):
-            weight.copy_(torch.where(mask, weight, values))
+        torch.where(self.mask, self.flat, self.pretrained, out=self.flat)
 
     def verify(self) -> None:
-        for weight, mask, values in zip(self.weights, self.masks, self.pretrained, strict=True):
-            same = torch.equal(weight.detach()[~mask], values[~mask])
-            assert same, "dense_frozen transfer: a frozen weight differs from the pre-trained one"
+        same = torch.equal(self.outside(), self.pretrained[~self.mask])
+        assert same, "dense_frozen transfer: a frozen weight differs from the pre-trained one"
 
 
 class ZeroOnce(Keeper):
     """Sparse to dense: zero at the start only."""
 
     def verify(self) -> None:
-        pruned = [weight.detach()[~mask] for weight, mask in zip(self.weights, self.masks, strict=True)]
-        moved = sum(int(values.count_nonzero()) for values in pruned)
-        assert moved or not sum(map(len, pruned)), "sparse_to_dense transfer: no pruned weight moved from zero"
+        pruned = self.outside()
+        assert pruned.any() or not len(pruned), "sparse_to_dense transfer: no pruned weight moved from zero"
 
 
 @torch.no_grad()
