@@ -36,6 +36,8 @@ from junkdna.reported import problems as reported_problems
 
 PROJECT = Path(__file__).resolve().parents[3]
 
+YAML = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # in C it takes an eighth of the time
+
 M = TypeVar("M", bound=BaseModel)
 Seed = Annotated[int, Field(ge=0)]
 # Tables and figures over all experiments; none of these can have such a name.
@@ -194,7 +196,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, not YAML, or not a mapping.
     """
     try:
-        value = yaml.safe_load(path.read_text())
+        value = yaml.load(path.read_text(), Loader=YAML)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
