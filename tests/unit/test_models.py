@@ -96,6 +96,18 @@ def test_fine_tuned_weights_are_saved_and_read_whole(tmp_path: Path) -> None:
         classifier(manifest, weights=tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_fine_tuned_weights_are_read_into_a_model_without_drawn_ones(tmp_path: Path, monkeypatch, dtype: str) -> None:
+    manifest = tiny.save_model(tmp_path, encoder=False, tie=True)
+    model, tokenizer = models.open_state(manifest, tiny.MODEL, CLASSIFY)
+    models.save_weights(model, tmp_path / "w.safetensors")
+    monkeypatch.setattr(torch.nn.init, "normal_", lambda *_, **__: pytest.fail("drawn"))
+    entry = tiny.MODEL.model_copy(update={"dtype": dtype})
+    again, _ = models.open_state(manifest, entry, CLASSIFY, weights=tmp_path / "w.safetensors")
+    for name, weight in again.named_parameters():
+        assert torch.equal(weight, model.get_parameter(name).to(getattr(torch, dtype)))
+
+
 def test_longest_inputs(tmp_path: Path) -> None:
     for encoder, expected in ((True, 40), (False, 64)):
         manifest = tiny.save_model(tmp_path / str(encoder), encoder)

@@ -91,6 +91,15 @@ def test_a_broken_callback_is_caught(manifest, monkeypatch, transfer, keeper, me
         tuned(manifest, transfer)
 
 
+@pytest.mark.parametrize("transfer", ["sparse", "dense_frozen"])
+def test_weights_side_by_side_as_on_a_gpu_end_the_same(manifest, monkeypatch, transfer) -> None:
+    apart = tuned(manifest, transfer)[0].state_dict()
+    monkeypatch.setattr(transfers, "is_on_gpu", lambda weight: True)
+    model, masks, _, _ = tuned(manifest, transfer, save_every=5)  # and they are written and read like others
+    assert all(torch.equal(weight, apart[name]) for name, weight in model.state_dict().items())
+    assert len({model.get_parameter(name).untyped_storage().data_ptr() for name in masks}) == 1
+
+
 def test_missing_the_last_step_is_caught(manifest, monkeypatch) -> None:
     class SkipsLast(transfers.KeepZero):
         def on_optimizer_step(self, args, state, control, **_):
@@ -209,7 +218,7 @@ def test_autocast_multiplies_in_bfloat16_and_keeps_float32_weights(manifest: Pat
 
 
 def test_group_by_length_pads_less(manifest: Path, monkeypatch) -> None:
-    lengths = [(f"{'w1 ' * (1 + 5 * (i % 3))}",) for i in range(192)]
+    lengths = [(f"{'w1 ' * (1 + 20 * (i % 2))}",) for i in range(192)]
     monkeypatch.setattr(
         f"{__name__}.QUESTIONS", [Question(str(i), text, target=float(i % 2)) for i, text in enumerate(lengths)]
     )

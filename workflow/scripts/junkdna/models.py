@@ -22,6 +22,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
 )
+from transformers.initialization import no_init_weights
 
 from junkdna import state as states
 from junkdna.catalog import Model, Task
@@ -94,7 +95,8 @@ def load_model(
         )
     torch.manual_seed(seed)
     if weights is not None:
-        loaded = auto.from_config(config, dtype=dtype, trust_remote_code=False)
+        with no_init_weights():
+            loaded = auto.from_config(config, dtype=dtype, trust_remote_code=False)
         load_weights(loaded, weights)
     else:
         loaded, info = auto.from_pretrained(
@@ -224,7 +226,7 @@ def save_weights(model: torch.nn.Module, path: Path) -> None:
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> None:
-    """Read what :func:`save_weights` wrote.
+    """Put what :func:`save_weights` wrote in the place of the model's weights, which may be without values.
 
     Raises:
         DataError: the file is truncated, its weights are not the model's, or the fine-tuning diverged.
@@ -233,7 +235,11 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
         tensors = load_file(path)
         if not tensors:
             raise DataError(f"{path}: this fine-tuning diverged: there are no weights")
-        model.load_state_dict(tensors | {name: tensors[source] for name, source in tied_to(model).items()})
+        tensors |= {name: tensors[source] for name, source in tied_to(model).items()}
+        dtypes = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+        tensors = {name: tensor.to(dtypes.get(name, tensor.dtype)) for name, tensor in tensors.items()}
+        model.load_state_dict(tensors, assign=True)
+        model.tie_weights()
     except (OSError, SafetensorError, RuntimeError, KeyError) as error:
         raise DataError(
             f"{path}: not the weights of this model ({error}); delete it so that it is made again"

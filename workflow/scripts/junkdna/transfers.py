@@ -17,6 +17,10 @@ from junkdna.files import DataError
 Pairs = list[tuple[torch.nn.Parameter, torch.Tensor]]
 
 
+def is_on_gpu(weight: torch.Tensor) -> bool:
+    return weight.is_cuda
+
+
 class Keeper(TrainerCallback):
     """Dense transfer: keeps nothing."""
 
@@ -34,15 +38,19 @@ class Keeper(TrainerCallback):
 class KeepAlways(Keeper):
     """Does after every optimizer step what the masks demand.
 
-    The weights are moved side by side in memory, so that one operator reaches them all.
+    On a GPU the weights are moved side by side in memory, so that one operator reaches them all.
     """
 
     def __init__(self, pairs: Pairs) -> None:
         super().__init__(pairs)
-        self.flat = torch.cat([weight.detach().flatten() for weight, _ in pairs])
-        self.mask = torch.cat([mask.flatten() for _, mask in pairs])
-        for (weight, _), part in zip(pairs, self.flat.split([mask.numel() for _, mask in pairs]), strict=True):
-            weight.data = part.view_as(weight)
+        self.weights, self.masks = [weight.detach() for weight, _ in pairs], [mask for _, mask in pairs]
+        self.joined = is_on_gpu(self.weights[0])
+        if self.joined:
+            self.weights = [torch.cat([weight.flatten() for weight in self.weights])]
+            parts = self.weights[0].split([mask.numel() for mask in self.masks])
+            for (weight, _), part in zip(pairs, parts, strict=True):
+                weight.data = part.view_as(weight)
+            self.masks = [torch.cat([mask.flatten() for mask in self.masks])]
 
 
 class KeepZero(KeepAlways):
@@ -51,13 +59,13 @@ class KeepZero(KeepAlways):
     def __init__(self, pairs: Pairs) -> None:
         super().__init__(pairs)
         # A CPU multiplies faster than it selects; for a GPU fewer bytes count.
-        self.operand = ~self.mask if self.flat.is_cuda else self.mask.to(self.flat.dtype)
+        self.masks = [~mask if self.joined else mask.to(self.weights[0].dtype) for mask in self.masks]
 
     def on_optimizer_step(self, *_: Any, **__: Any) -> None:
-        if self.flat.is_cuda:
-            self.flat.masked_fill_(self.operand, 0)
+        if self.joined:
+            self.weights[0].masked_fill_(self.masks[0], 0)
         else:
-            self.flat.mul_(self.operand)
+            torch._foreach_mul_(self.weights, self.masks)
 
     def verify(self) -> None:
         assert not bool(self.outside().any()), "sparse transfer: a pruned weight is not zero after training"
@@ -68,14 +76,16 @@ class KeepFrozen(KeepAlways):
 
     def __init__(self, pairs: Pairs) -> None:
         super().__init__(pairs)
-        self.pretrained = self.flat.clone()
+        self.pretrained = [weight.clone() for weight in self.weights]
 
     def on_optimizer_step(self, *_: Any, **__: Any) -> None:
         # A selection, not a product: it keeps the sign of zeros.
-        torch.where(self.mask, self.flat, self.pretrained, out=self.flat)
+        for weight, mask, values in zip(self.weights, self.masks, self.pretrained, strict=True):
+            torch.where(mask, weight, values, out=weight)
 
     def verify(self) -> None:
-        same = torch.equal(self.outside(), self.pretrained[~self.mask])
+        frozen = torch.cat([values[~mask] for values, mask in zip(self.pretrained, self.masks, strict=True)])
+        same = torch.equal(self.outside(), frozen)
         assert same, "dense_frozen transfer: a frozen weight differs from the pre-trained one"
 
 
