@@ -99,7 +99,7 @@ def test_fine_tuned_weights_are_saved_and_read_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_fine_tuned_weights_are_read_into_a_model_without_drawn_ones(tmp_path: Path, monkeypatch, dtype: str) -> None:
     manifest = tiny.save_model(tmp_path, encoder=False, tie=True)
-    model, tokenizer = models.open_state(manifest, tiny.MODEL, CLASSIFY)
+    model = classifier(manifest)
     models.save_weights(model, tmp_path / "w.safetensors")
     monkeypatch.setattr(torch.nn.init, "normal_", lambda *_, **__: pytest.fail("drawn"))
     entry = tiny.MODEL.model_copy(update={"dtype": dtype})
