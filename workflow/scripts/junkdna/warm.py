@@ -52,6 +52,7 @@ PRELOADED = (
 )
 # Ours that most jobs of a grid import; the others a job reads itself.
 LIBRARY = ("junkdna.scoring", "junkdna.predictions", "junkdna.versions")
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 SCRIPTS = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
@@ -85,7 +86,8 @@ class Server:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[listener.fileno()],
                 # No thread pools before the fork. (Arrow's jemalloc has a thread and restarts it in a child.)
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                # In huge pages, where the system gives them, a heap is quicker to fork and to take down.
+                env={**HUGE_PAGES, **os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 start_new_session=True,  # Ctrl-C reaches the clients, which pass it on
             )
         os.environ[VARIABLE] = client
