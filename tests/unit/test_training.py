@@ -95,7 +95,7 @@ def test_a_broken_callback_is_caught(manifest, monkeypatch, transfer, keeper, me
 def test_weights_side_by_side_as_on_a_gpu_end_the_same(manifest, monkeypatch, transfer) -> None:
     apart = tuned(manifest, transfer)[0].state_dict()
     monkeypatch.setattr(transfers, "is_on_gpu", lambda weight: True)
-    model, masks, _, _ = tuned(manifest, transfer, save_every=5)  # and they are written and read like others
+    model, masks, _, _ = tuned(manifest, transfer, save_every=5)  # with checkpoints
     assert all(torch.equal(weight, apart[name]) for name, weight in model.state_dict().items())
     assert len({model.get_parameter(name).untyped_storage().data_ptr() for name in masks}) == 1
 
@@ -215,6 +215,17 @@ def test_autocast_multiplies_in_bfloat16_and_keeps_float32_weights(manifest: Pat
     assert not any(model.get_parameter(name)[~mask].any() for name, mask in masks.items())
     differences = [float((w - plain[n]).abs().max()) for n, w in model.state_dict().items()]
     assert 0 < max(differences) < 0.1
+
+
+def test_of_several_gpus_one_is_used_as_else_batches_would_be_larger(tmp_path: Path, monkeypatch) -> None:
+    class Two(training.TrainingArguments):
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            self._n_gpu = 2
+
+    monkeypatch.setattr(training, "TrainingArguments", Two)
+    asked = training.arguments(TASK, 10, 0, tmp_path, 500)
+    assert (asked.n_gpu, asked.train_batch_size) == (1, TASK.training.batch_size)
 
 
 def test_group_by_length_pads_less(manifest: Path, monkeypatch) -> None:
